@@ -1,0 +1,1 @@
+//! Evidence formats and their verifiers; collateral and time are inputs.

@@ -1,0 +1,1 @@
+//! Key broker: KBS protocol, release rules, store, audit log.

@@ -1,0 +1,2 @@
+//! The `confide-dev` command: `confide` with the emulated TEE.
+fn main() {}

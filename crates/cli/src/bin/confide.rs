@@ -1,0 +1,2 @@
+//! The `confide` command.
+fn main() {}

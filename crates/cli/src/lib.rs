@@ -1,0 +1,1 @@
+//! The command line: confide and confide-dev.

@@ -1,0 +1,1 @@
+//! The emulated SNP processor: issuer, verifier, development roots.

@@ -1,0 +1,1 @@
+//! What runs in the TEE: PID 1 of a confidential VM.

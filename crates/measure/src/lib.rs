@@ -1,0 +1,1 @@
+//! Predictors: which number will the hardware report?.

@@ -1,0 +1,1 @@
+//! Volumes: ext4, dm-verity, LUKS2, encryption.

@@ -1,0 +1,2 @@
+//! Runs every manifest below a folder.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Development only: vectors runner and evidence forge.

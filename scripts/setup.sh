@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# Installs what Confide needs on this machine, and fetches the parts of a guest: kernel, modules, firmware.
+#
+#   scripts/setup.sh            packages and guest parts
+#   scripts/setup.sh --check    print what is missing, change nothing, exit 3 if anything is
+#
+# The guest parts come as package files from the archive that this machine already uses; they are unpacked
+# into a folder of your own and never installed, so the machine's release does not change.
+set -euo pipefail
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { printf 'setup: error: %s\n' "$*" >&2; exit 3; }
+
+parts="${CONFIDE_GUEST_PARTS:-${XDG_CACHE_HOME:-$HOME/.cache}/confide/guest-parts}"
+check=no
+[ "${1:-}" = --check ] && check=yes
+
+# Tool looked for, and the package that brings it.
+tools=(
+  "qemu-system-x86_64 qemu-system-x86" "qemu-img qemu-utils" "e2fsck e2fsprogs" "cryptsetup cryptsetup-bin"
+  "veritysetup cryptsetup-bin" "cc gcc" "make make" "zstd zstd" "xz xz-utils" "cpio cpio" "busybox busybox-static"
+  "curl curl" "openssl openssl" "git git"
+)
+
+missing_packages() {
+  local pair
+  PATH="$PATH:/usr/sbin:/sbin"
+  for pair in "${tools[@]}"; do
+    command -v "${pair%% *}" >/dev/null 2>&1 || printf '%s\n' "${pair##* }"
+  done | sort -u
+}
+
+parts_complete() {
+  [ -s "$parts/vmlinuz" ] && [ -d "$parts/modules" ] && [ -s "$parts/OVMF.amdsev.fd" ] && [ -s "$parts/SOURCES" ]
+}
+
+install_packages() {
+  local missing sudo=''
+  missing="$(missing_packages | tr '\n' ' ')"
+  [ -n "${missing// /}" ] || { say 'packages: all there'; return; }
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  [ -z "$sudo" ] || command -v sudo >/dev/null 2>&1 ||
+    fail "these packages are missing and there is no sudo; as root run: apt-get install $missing"
+  say "installing: $missing"
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq ||
+    fail 'apt-get update failed; check the network and the package sources, then run this again'
+  # shellcheck disable=SC2086
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >&2 ||
+    fail "apt-get install failed; try by hand: apt-get install $missing"
+}
+
+# The archive this machine installs from, read from its own package sources.
+archive_of() {
+  { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+      sed -nE 's/^deb +(\[[^]]*\] +)?([a-z+]+:[^ ]+) .*/\2/p'
+    sed -nE 's/^URIs: *([^ ]+).*/\1/p' /etc/apt/sources.list.d/*.sources 2>/dev/null
+  } | grep -E "/$1/?\$" | head -n 1
+}
+
+private_apt() {
+  apt-get -qq -o Dir::State="$work/state" -o Dir::Cache="$work/cache" -o Dir::Etc::sourcelist="$work/sources.list" \
+    -o Dir::Etc::sourceparts=- -o Dir::State::status=/dev/null -o APT::Architecture=amd64 -o APT::Sandbox::User=root \
+    -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false -o Acquire::Languages=none \
+    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false "$@"
+}
+
+fetch_package() { # NAME[/SUITE] into $work/root; prints the package file's name
+  ( cd "$work" && rm -f ./*.deb && private_apt download "$1" && for deb in *.deb; do
+      dpkg-deb -x "$deb" "$work/root"; printf '%s\n' "$deb"; done )
+}
+
+fetch_parts() {
+  local archive keyring sources='' name deb
+  work="$(mktemp -d)"
+  trap 'rm -rf "$work"' EXIT
+  mkdir -p "$work/state/lists/partial" "$work/cache/archives/partial" "$work/root"
+  if archive="$(archive_of debian)" && [ -n "$archive" ]; then
+    keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$archive" trixie "$keyring" "$archive" sid >"$work/sources.list"
+    kernel=linux-image-cloud-amd64/trixie firmware=ovmf-amdsev/sid
+  elif archive="$(archive_of ubuntu)" && [ -n "$archive" ]; then
+    keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg
+    printf 'deb [signed-by=%s] %s %s main universe\n' "$keyring" "$archive" questing >"$work/sources.list"
+    kernel=linux-image-virtual/questing firmware=ovmf/questing
+  else
+    fail "no Debian or Ubuntu archive found in this machine's package sources; put vmlinuz, modules/ and OVMF.amdsev.fd into $parts yourself"
+  fi
+  [ -r "$keyring" ] || fail "the archive's key ring $keyring is missing; install the package that holds it"
+  say 'reading the package lists'
+  private_apt update >&2 || fail 'the package lists could not be read; check the network, then run this again'
+  # The metapackage of the wanted suite names the kernel; ask for exactly that one.
+  ( cd "$work" && private_apt download "$kernel" )
+  name="$(dpkg-deb -f "$work"/*.deb Depends | tr ',' '\n' | sed -nE 's/^ *(linux-(image|modules)-[^ ]+).*/\1/p')"
+  [ -n "$name" ] || fail "the package $kernel names no kernel"
+  for deb in $name; do
+    say "fetching $deb"
+    sources+="kernel $(fetch_package "$deb")"$'\n'
+    case "$deb" in linux-image-*generic)
+      sources+="modules $(fetch_package "linux-modules-${deb#linux-image-}")"$'\n' ;;
+    esac
+  done
+  say "fetching ${firmware%/*}"
+  sources+="firmware $(fetch_package "$firmware")"$'\n'
+
+  local staged="$parts.new"
+  rm -rf "$staged"; mkdir -p "$staged"
+  cp "$work"/root/boot/vmlinuz-* "$staged/vmlinuz"
+  local modules
+  modules="$(echo "$work"/root/{usr/,}lib/modules/*/ | tr ' ' '\n' | grep -v '\*' | head -n 1)"
+  [ -d "$modules" ] || fail 'the kernel package holds no modules'
+  cp -r "$modules" "$staged/modules"
+  cp "$work/root/usr/share/ovmf/OVMF.amdsev.fd" "$staged/OVMF.amdsev.fd" 2>/dev/null ||
+    fail 'the firmware package holds no OVMF.amdsev.fd'
+  chmod -R u+rwX,go+rX "$staged"
+  ( cd "$staged" && printf '%s' "$sources" && sha256sum vmlinuz OVMF.amdsev.fd ) >"$staged/SOURCES.tmp"
+  mv "$staged/SOURCES.tmp" "$staged/SOURCES"
+  rm -rf "$parts"; mkdir -p "$(dirname "$parts")"; mv "$staged" "$parts"
+  say 'guest parts are ready:'; sed 's/^/setup:   /' "$parts/SOURCES" >&2
+}
+
+if [ "$check" = yes ]; then
+  missing="$(missing_packages | tr '\n' ' ')"
+  status=0
+  [ -z "${missing// /}" ] || { say "missing packages: $missing"; status=3; }
+  parts_complete || { say 'missing: guest parts (kernel, modules, firmware)'; status=3; }
+  exit $status
+fi
+install_packages
+if parts_complete; then say 'guest parts: all there'; else fetch_parts; fi
