@@ -1,0 +1,164 @@
+//! `broker.toml`: what an operator may decide. Unknown keys are errors; whatever weakens the broker is not in the file.
+
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Name of the settings file in a broker's folder.
+pub(crate) const FILE_NAME: &str = "broker.toml";
+
+/// How a broker runs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Seconds a challenge may be answered.
+    #[serde(default = "five_minutes")]
+    pub challenge_seconds: u64,
+    /// Seconds a session, and its token, is good.
+    #[serde(default = "five_minutes")]
+    pub session_seconds: u64,
+    /// Seconds a guest holds the keys after it last attested, where its `site.json` says nothing else.
+    #[serde(default = "five_minutes")]
+    pub lease_seconds: u64,
+    /// Folder with endorsements (the offline store layout), for guests that send none; relative to the file's folder.
+    #[serde(default)]
+    pub collateral: Option<PathBuf>,
+    /// What to do about revocation lists.
+    pub revocation: Revocation,
+    /// Bounds on what a peer may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Folder of keys and store: where the file is. Not in the file.
+    #[serde(skip)]
+    pub folder: PathBuf,
+    /// Development broker: emulated evidence is accepted where a verifier for it is given. Not in the file.
+    #[serde(skip)]
+    pub dev: bool,
+    /// Plain HTTP, for unmodified test clients. Only with `dev`, only on loopback. Not in the file.
+    #[serde(skip)]
+    pub insecure_http: bool,
+}
+
+/// What to do about revocation lists.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "crl", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Revocation {
+    /// Evidence without a list in date is refused.
+    Required,
+    /// Evidence without a list is accepted; one that is there is checked.
+    AbsentOk {
+        /// Why; it goes into the audit log.
+        reason: String,
+    },
+}
+
+/// Bounds on what a peer may use.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// Bytes of a request's head; a token with many devices is large.
+    pub head_bytes: usize,
+    /// Connections at once.
+    pub connections: usize,
+    /// Seconds a request may take.
+    pub request_seconds: u64,
+    /// Seconds until a connection's TLS handshake, and each request's head, must be there.
+    pub header_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body_bytes: 2 << 20, head_bytes: 320 << 10, connections: 1024, request_seconds: 30, header_seconds: 10 }
+    }
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not the TOML wanted.
+    #[error("{} is not valid", path.display())]
+    Toml {
+        /// File.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value that makes no sense.
+    #[error("`{key}` is {got}, wanted {wanted}")]
+    Value {
+        /// Which.
+        key: &'static str,
+        /// Value found.
+        got: String,
+        /// What would do.
+        wanted: &'static str,
+    },
+}
+
+impl Settings {
+    /// Reads `broker.toml`; keys and store lie in the same folder.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let mut settings: Self = toml::from_str(&text)
+            .map_err(|source| SettingsError::Toml { path: path.to_owned(), source: Box::new(source) })?;
+        settings.collateral = settings.collateral.map(|collateral| folder.join(collateral));
+        settings.folder = folder;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Refuses values that make no sense together; [`crate::serve`] calls it again, after flags were applied.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let value = |key, got: String, wanted| Err(SettingsError::Value { key, got, wanted });
+        for (key, seconds) in [
+            ("challenge_seconds", self.challenge_seconds),
+            ("session_seconds", self.session_seconds),
+            ("lease_seconds", self.lease_seconds),
+        ] {
+            if !(1..=86_400).contains(&seconds) {
+                return value(key, seconds.to_string(), "1 to 86400");
+            }
+        }
+        if !(1024..=1 << 30).contains(&self.limits.body_bytes) {
+            return value("limits.body_bytes", self.limits.body_bytes.to_string(), "1024 to 1073741824");
+        }
+        if !(16 << 10..=16 << 20).contains(&self.limits.head_bytes) {
+            return value("limits.head_bytes", self.limits.head_bytes.to_string(), "16384 to 16777216");
+        }
+        if self.limits.connections == 0 || self.limits.request_seconds == 0 || self.limits.header_seconds == 0 {
+            return value("limits", "0".into(), "at least 1");
+        }
+        if let Revocation::AbsentOk { reason } = &self.revocation
+            && reason.trim().is_empty()
+        {
+            return value("revocation.reason", "empty".into(), "why no revocation list is needed");
+        }
+        if self.insecure_http && !(self.dev && self.listen.ip().is_loopback()) {
+            return value("insecure_http", self.listen.to_string(), "a development broker on a loopback address");
+        }
+        Ok(())
+    }
+}
+
+fn five_minutes() -> u64 {
+    300
+}
