@@ -227,6 +227,10 @@ codes! {
         "No SNP device, or no emulated processor, answers.",
         "The guest would run unprotected.",
         "Run confide doctor; use confide-dev where there is no hardware.";
+    Guest = "E-GUEST", "The guest has a fault",
+        "A part of the guest stopped where it never should; the message says where, and nothing else leaves.",
+        "A guest in an unknown state could go on with secrets.",
+        "Report the place with the version of Confide; start the bundle again.";
     Image = "E-IMAGE", "The image archive cannot be used",
         "Truncated, a layer is missing, a digest differs, another architecture, or an entry that escapes.",
         "Other contents than the ones named would run.",
