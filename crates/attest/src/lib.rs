@@ -1,1 +1,3 @@
 //! Evidence formats and their verifiers; collateral and time are inputs.
+
+pub mod channel;
