@@ -1,1 +1,3 @@
 //! What runs in the TEE: PID 1 of a confidential VM.
+
+pub mod evidence;
