@@ -147,6 +147,22 @@ codes! {
         "A token or cookie was used without the key it was made for.",
         "A stolen session could be used.",
         "Attest again.";
+    Session = "E-SESSION", "There is no attested session",
+        "The request carries neither the cookie of an attested session nor a token, or the session has ended.",
+        "A secret would go to a guest that proved nothing.",
+        "Attest, then ask again.";
+    Token = "E-TOKEN", "The attestation token is not valid here",
+        "It is expired, is for another audience, or was not signed by this broker's token key.",
+        "Anybody could write a token.",
+        "Attest again at this broker.";
+    Route = "E-ROUTE", "There is no such endpoint",
+        "The path or the method is not one that the broker serves.",
+        "None.",
+        "Look into the broker's API reference; check URL and program version.";
+    Unsupported = "E-UNSUPPORTED", "The broker does not do that",
+        "The endpoint belongs to the protocol, but this broker takes release rules instead.",
+        "A policy that was accepted and then ignored would be believed to protect.",
+        "Use confide reference add to make release rules.";
     Format = "E-FORMAT", "The message is malformed",
         "Not the JSON, base64 or length wanted.",
         "A lenient reader can be led astray.",
