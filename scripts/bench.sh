@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Every promise of SPECIFICATION.md in one run, each beside a named peer.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+say() { printf '\n== %s\n' "$*"; }
+say 'SNP report verification against the sev crate'
+cargo bench --locked --quiet -p attest --bench snp
+say 'sealing: verity, XTS, the whole'
+cargo bench --locked --quiet -p sealed --bench seal
+say 'build from an archive against cp and against the tool pipeline'
+cargo bench --locked --quiet -p image --bench build
+say 'boot: QEMU start to container start against a bare busybox initrd'
+scripts/bench-boot.sh
