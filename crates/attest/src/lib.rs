@@ -1,3 +1,10 @@
-//! Evidence formats and their verifiers; collateral and time are inputs.
+//! Evidence formats and their verifiers.
+//!
+//! *Takes* evidence, collateral and the time as inputs: no sockets, clock, randomness or file system.
+//! *Guarantees* that what is verified has another type than what merely parsed.
+//! *Does not check* whether the attested guest is the one you want, unless you say what you expect.
+#![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod channel;
+pub mod snp;
