@@ -1,8 +1,14 @@
 //! ext4: a writer that plans a whole volume and then gives any of its blocks, and a reader for hostile images.
 
+mod blocks;
+mod format;
+mod groups;
 mod layout;
+mod scratch;
+mod xattr;
 
 pub use layout::{Layout, LayoutError, Options, Size};
+pub use scratch::scratch;
 
 use std::io;
 
