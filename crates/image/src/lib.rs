@@ -8,6 +8,12 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing)]
 
+pub mod archive;
 pub mod build;
 pub mod bundle;
+pub mod cpio;
+pub mod initrd;
+pub mod modules;
+pub mod overlay;
+pub mod qcow2;
 pub mod workload;
