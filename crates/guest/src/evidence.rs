@@ -11,18 +11,11 @@ mod port;
 mod sev_guest;
 mod tsm;
 
+use attest::snp::{CertificateTable, Report, SnpError, TableError};
 use claims::{Code, HostData, LaunchDigest, ReportData};
 use std::io;
-use std::ops::Range;
 
-/// Length of a report (SNP ABI table 23).
-pub const REPORT_LENGTH: usize = 0x4A0;
-/// Largest certificate table taken over.
-pub const MAX_CERTIFICATES: usize = 64 * 1024;
-
-const REPORT_DATA: Range<usize> = 0x050..0x090; // SNP ABI table 23
-const MEASUREMENT: Range<usize> = 0x090..0x0C0; // SNP ABI table 23
-const HOST_DATA: Range<usize> = 0x0C0..0x0E0; // SNP ABI table 23
+pub use attest::snp::{MAX_TABLE, REPORT_LENGTH};
 
 /// Which device answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +31,8 @@ pub enum Provider {
 /// What a device answered: unverified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    report: Box<[u8; REPORT_LENGTH]>,
-    certificates: Vec<u8>,
+    report: Report,
+    certificates: CertificateTable,
     provider: Provider,
 }
 
@@ -96,18 +89,12 @@ pub enum EvidenceError {
         /// Seconds waited.
         seconds: u64,
     },
-    /// The report has another length.
-    #[error("the report has {got} bytes, wanted {REPORT_LENGTH}")]
-    Length {
-        /// Bytes found.
-        got: usize,
-    },
-    /// The certificate table is too long.
-    #[error("the certificate table has {got} bytes, at most {MAX_CERTIFICATES} are read")]
-    Certificates {
-        /// Bytes found.
-        got: usize,
-    },
+    /// The report's form is wrong.
+    #[error("the device's answer is not a report")]
+    Report(#[from] SnpError),
+    /// The certificate table's form is wrong.
+    #[error("the device's certificates are malformed")]
+    Table(#[from] TableError),
     /// The report is about other data than was asked for.
     #[error("the report does not carry the bytes that were asked for")]
     OtherData,
@@ -117,7 +104,8 @@ impl EvidenceError {
     /// The stable code of the refusal.
     pub fn code(&self) -> Code {
         match self {
-            Self::Port(_) | Self::Length { .. } | Self::Certificates { .. } | Self::OtherData => Code::SnpFormat,
+            Self::Report(error) => error.code(),
+            Self::Port(_) | Self::Table(_) | Self::OtherData => Code::SnpFormat,
             _ => Code::Hardware,
         }
     }
@@ -142,27 +130,23 @@ impl Evidence {
     pub fn of(
         data: &ReportData,
         report: &[u8],
-        certificates: Vec<u8>,
+        certificates: &[u8],
         provider: Provider,
     ) -> Result<Self, EvidenceError> {
-        let report: &[u8; REPORT_LENGTH] =
-            report.try_into().map_err(|_| EvidenceError::Length { got: report.len() })?;
-        if report.get(REPORT_DATA) != Some(data.as_bytes().as_slice()) {
+        let report = Report::parse(report)?;
+        if report.claimed().report_data != *data {
             return Err(EvidenceError::OtherData);
         }
-        if certificates.len() > MAX_CERTIFICATES {
-            return Err(EvidenceError::Certificates { got: certificates.len() });
-        }
-        Ok(Self { report: Box::new(*report), certificates, provider })
+        Ok(Self { report, certificates: CertificateTable::parse(certificates)?, provider })
     }
 
-    /// The report, as the processor gave it.
-    pub fn report(&self) -> &[u8; REPORT_LENGTH] {
+    /// The report: its form is right, nothing in it is verified.
+    pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// The certificate table that the host gave with it (GHCB 2.x, section 4.1.8.1); empty when it gave none.
-    pub fn certificates(&self) -> &[u8] {
+    /// The certificates that the host gave with it; empty when it gave none.
+    pub fn certificates(&self) -> &CertificateTable {
         &self.certificates
     }
 
@@ -173,23 +157,22 @@ impl Evidence {
 
     /// HOST_DATA of the report, unverified.
     pub fn host_data(&self) -> HostData {
-        HostData(self.field(HOST_DATA))
+        self.report.claimed().host_data
     }
 
     /// Launch measurement of the report, unverified.
     pub fn measurement(&self) -> LaunchDigest {
-        LaunchDigest(self.field(MEASUREMENT))
+        self.report.claimed().measurement
     }
+}
 
-    fn field<const N: usize>(&self, range: Range<usize>) -> [u8; N] {
-        let mut bytes = [0; N];
-        if let Some(field) = self.report.get(range)
-            && field.len() == N
-        {
-            bytes.copy_from_slice(field);
-        }
-        bytes
-    }
+/// A well-formed report over `data`, for tests: version 2, policy 0x30000, a signature of one and one.
+#[cfg(test)]
+fn raw_report(data: &ReportData) -> Vec<u8> {
+    let mut report = vec![0; REPORT_LENGTH];
+    (report[0], report[0x0A], report[0x34], report[0x2A0], report[0x2E8]) = (2, 3, 1, 1, 1);
+    report[0x50..0x90].copy_from_slice(data.as_bytes());
+    report
 }
 
 #[cfg(test)]
@@ -197,24 +180,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_read_where_the_specification_has_them() {
-        let mut report = vec![0; REPORT_LENGTH];
-        report[REPORT_DATA].fill(1);
-        report[MEASUREMENT].fill(2);
-        report[HOST_DATA].fill(3);
-        let evidence = Evidence::of(&ReportData([1; 64]), &report, vec![], Provider::SevGuest).unwrap();
+    fn own_fields_are_read() {
+        let mut report = raw_report(&ReportData([1; 64]));
+        report[0x90..0xC0].fill(2);
+        report[0xC0..0xE0].fill(3);
+        let evidence = Evidence::of(&ReportData([1; 64]), &report, &[], Provider::SevGuest).unwrap();
         assert_eq!(evidence.measurement(), LaunchDigest([2; 48]));
         assert_eq!(evidence.host_data(), HostData([3; 32]));
     }
 
     #[test]
-    fn answers_to_other_questions_and_of_other_lengths_are_refused() {
+    fn answers_to_other_questions_and_of_other_forms_are_refused() {
         let data = ReportData([1; 64]);
-        let of = |report: &[u8], table| Evidence::of(&data, report, table, Provider::Emulated);
-        assert!(matches!(of(&[0; REPORT_LENGTH], vec![]), Err(EvidenceError::OtherData)));
-        assert!(matches!(of(&[0; 4], vec![]), Err(EvidenceError::Length { got: 4 })));
-        let mut report = [0; REPORT_LENGTH];
-        report[REPORT_DATA].fill(1);
-        assert!(matches!(of(&report, vec![0; 65537]), Err(EvidenceError::Certificates { got: 65537 })));
+        let of = |report: &[u8], table: &[u8]| Evidence::of(&data, report, table, Provider::Emulated);
+        assert!(matches!(of(&raw_report(&ReportData([2; 64])), &[]), Err(EvidenceError::OtherData)));
+        assert!(matches!(of(&[0; 4], &[]), Err(EvidenceError::Report(SnpError::Length { got: 4 }))));
+        let endless = of(&raw_report(&data), &[1; 48]);
+        assert!(matches!(endless, Err(EvidenceError::Table(TableError::Unterminated))), "{endless:?}");
     }
 }

@@ -4,6 +4,7 @@
 
 use super::kernel::{self, failed};
 use super::{Attester, Evidence, EvidenceError, Provider, REPORT_LENGTH};
+use attest::snp::SnpError;
 use claims::ReportData;
 use claims::snp_port::{PORT_NAME, RESPONSE_HEAD_LENGTH, decode_response_head, encode_request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -67,9 +68,9 @@ fn exchange(stream: File, data: &ReportData, patience: Duration) -> Result<Evide
     let mut payload = vec![0; decode_response_head(&head)?];
     wire.receive(&mut payload)?;
     let Some((report, table)) = payload.split_at_checked(REPORT_LENGTH) else {
-        return Err(EvidenceError::Length { got: payload.len() });
+        return Err(SnpError::Length { got: payload.len() }.into());
     };
-    Evidence::of(data, report, table.to_vec(), Provider::Emulated)
+    Evidence::of(data, report, table, Provider::Emulated)
 }
 
 struct Timed {
@@ -135,6 +136,8 @@ fn again(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::raw_report;
+    use attest::snp::{CertificateTable, Entry};
     use claims::snp_port::{PortError, REQUEST_LENGTH, decode_request, encode_response};
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
@@ -156,21 +159,16 @@ mod tests {
         File::from(OwnedFd::from(guest))
     }
 
-    fn report(data: &ReportData) -> Vec<u8> {
-        let mut report = vec![0; REPORT_LENGTH];
-        report[0x50..0x90].copy_from_slice(data.as_bytes());
-        report
-    }
-
     #[test]
     fn a_report_comes_in_pieces() {
         let port = processor(|data, vmpl| {
             assert_eq!(vmpl, 0);
-            let message = encode_response(0, &[report(&data), vec![7; 30]].concat());
+            let table = CertificateTable::of(vec![(Entry::Vcek, vec![7; 30])]).encode();
+            let message = encode_response(0, &[raw_report(&data), table].concat());
             message.chunks(500).map(<[u8]>::to_vec).collect()
         });
         let evidence = exchange(port, &ReportData([8; 64]), PATIENCE).unwrap();
-        assert_eq!(evidence.certificates(), [7; 30]);
+        assert_eq!(evidence.certificates().entry(Entry::Vcek), Some([7; 30].as_slice()));
     }
 
     #[test]
@@ -181,7 +179,7 @@ mod tests {
         let silent = ask(processor(|_, _| vec![]));
         assert!(matches!(silent, Err(EvidenceError::Timeout { seconds: 0 })), "{silent:?}");
         let short = ask(processor(|_, _| vec![encode_response(0, &[1; 9])]));
-        assert!(matches!(short, Err(EvidenceError::Length { got: 9 })), "{short:?}");
+        assert!(matches!(short, Err(EvidenceError::Report(SnpError::Length { got: 9 }))), "{short:?}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 #![expect(unsafe_code, reason = "the device's only interface is an ioctl that carries addresses")]
 
 use super::kernel::failed;
-use super::{Attester, Evidence, EvidenceError, MAX_CERTIFICATES, Provider, REPORT_LENGTH};
+use super::{Attester, Evidence, EvidenceError, MAX_TABLE, Provider, REPORT_LENGTH};
+use attest::snp::{SnpError, TableError};
 use claims::ReportData;
 use rustix::ioctl::{Opcode, Updater, ioctl};
 use std::fs::File;
@@ -73,13 +74,12 @@ impl Attester for SevGuest {
         loop {
             match once(&device, data, &mut table) {
                 Ok(report) => {
-                    let table = if table.iter().all(|byte| *byte == 0) { Vec::new() } else { table };
-                    return Evidence::of(data, &report, table, Provider::SevGuest);
+                    return Evidence::of(data, &report, &table, Provider::SevGuest);
                 }
-                Err(Failure::TooSmall(wanted)) if wanted > table.len() && wanted <= MAX_CERTIFICATES => {
+                Err(Failure::TooSmall(wanted)) if wanted > table.len() && wanted <= MAX_TABLE => {
                     table = vec![0; wanted];
                 }
-                Err(Failure::TooSmall(got)) => return Err(EvidenceError::Certificates { got }),
+                Err(Failure::TooSmall(got)) => return Err(TableError::TooLarge { got }.into()),
                 Err(Failure::Busy) if tries < BUSY_TRIES => {
                     thread::sleep(Duration::from_millis(50 << tries));
                     tries = tries.saturating_add(1);
@@ -106,8 +106,7 @@ enum Failure {
 fn once(device: &File, data: &ReportData, table: &mut [u8]) -> Result<Vec<u8>, Failure> {
     let request = ReportRequest { user_data: data.0, vmpl: 0, reserved: [0; 28] };
     let certs_length = u32::try_from(table.len()).unwrap_or(0);
-    let mut extended =
-        ExtendedRequest { request, certs_address: table.as_mut_ptr() as u64, certs_length, padding: 0 };
+    let mut extended = ExtendedRequest { request, certs_address: table.as_mut_ptr() as u64, certs_length, padding: 0 };
     let mut response = Box::new(Response([0; 4000]));
     let mut message = GuestRequest {
         message_version: 1,
@@ -140,11 +139,11 @@ fn report_of(response: &[u8]) -> Result<Vec<u8>, EvidenceError> {
     let word = |at: usize| response.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
     match (word(0), word(4) as usize) {
         (0, REPORT_LENGTH) => {}
-        (0, got) => return Err(EvidenceError::Length { got }),
+        (0, got) => return Err(SnpError::Length { got }.into()),
         (firmware, _) => return Err(EvidenceError::Refused { firmware, hypervisor: 0 }),
     }
     let report = response.get(REPORT_OFFSET..).and_then(|rest| rest.get(..REPORT_LENGTH));
-    report.map(<[u8]>::to_vec).ok_or(EvidenceError::Length { got: 0 })
+    report.map(<[u8]>::to_vec).ok_or(EvidenceError::Report(SnpError::Length { got: 0 }))
 }
 
 #[cfg(test)]
@@ -160,6 +159,6 @@ mod tests {
         assert_eq!((report.len(), report[0]), (REPORT_LENGTH, 5));
         response[0] = 0x16;
         assert!(matches!(report_of(&response), Err(EvidenceError::Refused { firmware: 0x16, hypervisor: 0 })));
-        assert!(matches!(report_of(&[0; 4000]), Err(EvidenceError::Length { got: 0 })));
+        assert!(matches!(report_of(&[0; 4000]), Err(EvidenceError::Report(SnpError::Length { got: 0 }))));
     }
 }

@@ -4,7 +4,7 @@
 //! which every write raises, is compared all the same.
 
 use super::kernel::{self, failed};
-use super::{Attester, Evidence, EvidenceError, MAX_CERTIFICATES, Provider, REPORT_LENGTH};
+use super::{Attester, Evidence, EvidenceError, MAX_TABLE, Provider, REPORT_LENGTH};
 use claims::ReportData;
 use std::fs;
 use std::io;
@@ -84,7 +84,7 @@ fn ask(request: &impl Attributes, data: &ReportData) -> Result<Evidence, Evidenc
     request.write("inblob", data.as_bytes()).map_err(failed("writing inblob"))?;
     request.write("privlevel", b"0").map_err(failed("writing privlevel"))?;
     let report = request.read("outblob", REPORT_LENGTH).map_err(failed("reading outblob"))?;
-    let certificates = match request.read("auxblob", MAX_CERTIFICATES) {
+    let certificates = match request.read("auxblob", MAX_TABLE) {
         Ok(table) => table,
         // The host gave no table.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -95,12 +95,13 @@ fn ask(request: &impl Attributes, data: &ReportData) -> Result<Evidence, Evidenc
     if got != wanted {
         return Err(EvidenceError::Raced { got, wanted });
     }
-    Evidence::of(data, &report, certificates, Provider::ConfigfsTsm)
+    Evidence::of(data, &report, &certificates, Provider::ConfigfsTsm)
 }
 
 fn generation(request: &impl Attributes) -> Result<u64, EvidenceError> {
     let text = text(request, "generation")?;
-    text.parse().map_err(|_| EvidenceError::Io { what: "reading generation", source: io::ErrorKind::InvalidData.into() })
+    text.parse()
+        .map_err(|_| EvidenceError::Io { what: "reading generation", source: io::ErrorKind::InvalidData.into() })
 }
 
 fn text(request: &impl Attributes, name: &'static str) -> Result<String, EvidenceError> {
@@ -111,6 +112,8 @@ fn text(request: &impl Attributes, name: &'static str) -> Result<String, Evidenc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::raw_report;
+    use attest::snp::{CertificateTable, Entry};
     use std::cell::{Cell, RefCell};
 
     /// A kernel of one request; `intruder` writes once while the report is read.
@@ -135,9 +138,7 @@ mod tests {
                     if self.intruder {
                         self.generation.set(self.generation.get() + 1);
                     }
-                    let mut report = vec![0; REPORT_LENGTH];
-                    report[0x50..0x90].copy_from_slice(&self.inblob.borrow());
-                    Ok(report)
+                    Ok(raw_report(&ReportData::from_slice(&self.inblob.borrow()).unwrap()))
                 }
                 "auxblob" => self.table.clone().ok_or(io::ErrorKind::NotFound.into()),
                 _ => Err(io::ErrorKind::NotFound.into()),
@@ -157,10 +158,13 @@ mod tests {
 
     #[test]
     fn a_report_and_its_table_are_read() {
-        let evidence = ask(&Kernel::new(false, Some(vec![9; 48])), &ReportData([4; 64])).unwrap();
-        assert_eq!(evidence.certificates(), [9; 48]);
+        let table = CertificateTable::of(vec![(Entry::Vcek, vec![9; 48])]);
+        let evidence = ask(&Kernel::new(false, Some(table.encode())), &ReportData([4; 64])).unwrap();
+        assert_eq!(evidence.certificates(), &table);
         assert_eq!(evidence.provider(), Provider::ConfigfsTsm);
-        assert!(ask(&Kernel::new(false, None), &ReportData([4; 64])).unwrap().certificates().is_empty());
+        assert!(
+            ask(&Kernel::new(false, None), &ReportData([4; 64])).unwrap().certificates().entries().next().is_none()
+        );
     }
 
     #[test]

@@ -1,0 +1,82 @@
+//! One attested session for the whole guest, renewed when it ends.
+
+use super::{ClientError, KbsClient, Session};
+use claims::Secret;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long to try while the broker cannot be reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// In all.
+    pub total: Duration,
+    /// Wait after the first failure; doubled after each, up to `longest`.
+    pub first: Duration,
+    /// Longest wait between two tries.
+    pub longest: Duration,
+}
+
+impl Patience {
+    /// What a boot takes: from one second to 15, for `total`.
+    pub fn of(total: Duration) -> Self {
+        Self { total, first: Duration::from_secs(1), longest: Duration::from_secs(15) }
+    }
+}
+
+/// Holds the guest's session and renews it.
+pub struct Keeper {
+    client: KbsClient,
+    site_json: Arc<[u8]>,
+    session: Mutex<Option<Session>>,
+}
+
+impl Keeper {
+    /// Nothing is sent yet.
+    pub fn new(client: KbsClient, site_json: Arc<[u8]>) -> Self {
+        Self { client, site_json, session: Mutex::new(None) }
+    }
+
+    /// Attests anew and keeps the session.
+    pub fn attest(&self) -> Result<Session, ClientError> {
+        let session = self.client.attest(&self.site_json)?;
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
+        Ok(session)
+    }
+
+    /// Attests; tries again while the broker cannot be reached. `progress` gets a line before each wait.
+    pub fn attest_patiently(&self, patience: Patience, progress: &mut dyn FnMut(&str)) -> Result<Session, ClientError> {
+        let start = Instant::now();
+        let mut wait = patience.first;
+        loop {
+            let error = match self.attest() {
+                Err(error) if error.may_pass() => error,
+                outcome => return outcome,
+            };
+            let spent = start.elapsed();
+            if spent.saturating_add(wait) > patience.total {
+                return Err(ClientError::GaveUp { seconds: spent.as_secs(), last: Box::new(error) });
+            }
+            progress(&format!("{}; trying again in {} s", error.line(), wait.as_secs_f32()));
+            thread::sleep(wait);
+            wait = wait.saturating_mul(2).min(patience.longest);
+        }
+    }
+
+    /// Fetches a resource, over the session that there is; attests once more when the broker no longer knows it.
+    pub fn resource(&self, path: &str) -> Result<Secret<Vec<u8>>, ClientError> {
+        let known = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(session) = known {
+            match session.resource(path) {
+                Err(ClientError::Refused { status: 401, .. }) => {}
+                outcome => return outcome,
+            }
+        }
+        self.attest()?.resource(path)
+    }
+
+    /// The session that there is.
+    pub fn session(&self) -> Option<Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
