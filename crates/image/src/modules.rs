@@ -187,6 +187,13 @@ pub fn resolve(folder: &Path, kernel_image: &[u8]) -> Result<Vec<Module>, Module
     Ok(resolver.finish())
 }
 
+/// Whether a kernel and its modules serve a guest; gives the kernel's release.
+pub fn check(kernel: &Path, folder: &Path) -> Result<String, ModulesError> {
+    let image = std::fs::read(kernel).map_err(|source| ModulesError::Read { path: kernel.to_owned(), source })?;
+    resolve(folder, &image)?;
+    Ok(kernel_release(&image)?)
+}
+
 /// The text of `/modules/list`.
 pub fn list_file(modules: &[Module]) -> String {
     modules.iter().map(|module| format!("{} {}\n", module.need.name(), module.file_name())).collect()

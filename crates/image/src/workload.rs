@@ -15,7 +15,7 @@ mod yaml;
 
 pub use error::WorkloadError;
 pub use reference::{KeyDoc, Origin, REFERENCE};
-pub use settings::{ImageDefaults, SettingsProblem};
+pub use settings::SettingsProblem;
 
 use claims::reference::{Chips, Lease};
 use claims::site::{Broker, Network, Ports};
@@ -115,6 +115,18 @@ pub struct Workload {
     pub resources: Vec<String>,
     /// Limits of the container.
     pub limits: Limits,
+    /// How the service shows that it holds a secret, for `confide up`.
+    pub proof: Option<Proof>,
+}
+
+/// A question that only somebody who holds a secret can answer: the service returns `{"hmac": HEX}`, the HMAC-SHA-256
+/// of the challenge under that secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// Path at the service; `{challenge}` in it stands for the challenge.
+    pub path: String,
+    /// Resource path of the secret.
+    pub secret: String,
 }
 
 /// Sizes in bytes.

@@ -3,7 +3,8 @@
 use claims::reference::{Chips, Lease};
 use claims::site::Network;
 use claims::workload::{User, UserData, WorkloadLog};
-use image::workload::{GIGABYTE, ImageDefaults, Place, REFERENCE, SettingsProblem, Workload, WorkloadError};
+use image::archive::ImageConfig;
+use image::workload::{GIGABYTE, Place, REFERENCE, SettingsProblem, Workload, WorkloadError};
 use std::path::{Path, PathBuf};
 
 const SERVER: &str = r#"
@@ -127,7 +128,7 @@ fn our_own_keys_read() {
          broker:\n  url: https://10.0.2.2:8999\n  identity: {identity}\n\
          network:\n  address: 10.0.0.5/24\n  gateway: 10.0.0.1\n  dns: [10.0.0.2]\n\
          workload_log: applog\nuser_data: read-write\ngrace: 10\nchips: [{chip}]\nlease: exclusive\n\
-         tcb_floor:\n  snp: 23\ngpu: true\nresources: [hello/secret/hmac]\nlimits:\n  memory: 512 MB\n  processes: 64\n\
+         tcb_floor:\n  snp: 23\ngpu: true\nresources: [hello/secret/hmac]\nlimits:\n  memory: 512 MB\n  processes: 64\nproof:\n  path: /prove/{{challenge}}\n  secret: a/b/c\n\
          cc_gpu_mechanism: nvidia_cc\ncvm_image_name: hello-cvm\n"
     );
     let workload = parse(&text).unwrap();
@@ -147,6 +148,7 @@ fn our_own_keys_read() {
     assert_eq!(workload.resources, ["hello/secret/hmac"]);
     assert_eq!((workload.limits.memory_bytes, workload.limits.processes), (Some(512 << 20), 64));
     assert_eq!(workload.image_name, "hello-cvm");
+    assert_eq!(workload.proof.unwrap().path, "/prove/{challenge}");
 }
 
 #[test]
@@ -277,12 +279,13 @@ fn hosts_resources_and_paths_are_checked() {
 #[test]
 fn settings_come_from_image_and_file() {
     let workload = parse(&format!("{LEAST}environment:\n  A: mine\n  B: new\n")).unwrap();
-    let image = ImageDefaults {
+    let image = ImageConfig {
         entrypoint: vec!["/bin/serve".into()],
-        arguments: vec!["--fast".into()],
+        command: vec!["--fast".into()],
         environment: vec!["A=theirs".into(), "C=kept".into()],
         folder: String::new(),
-        stop_signal: Some("SIGRTMIN+3".into()),
+        stop_signal: "SIGRTMIN+3".into(),
+        ..ImageConfig::default()
     };
     let user = User { uid: 1000, gid: 1000, groups: vec![] };
     let settings = workload.settings(&image, user.clone()).unwrap();
@@ -290,9 +293,9 @@ fn settings_come_from_image_and_file() {
     assert_eq!(settings.environment[..3], ["A=mine", "C=kept", "B=new"]);
     assert!(settings.environment[3].starts_with("PATH=/usr/local/sbin"));
     assert_eq!((settings.folder.as_str(), settings.stop_signal), ("/", 37));
-    let nothing = ImageDefaults::default();
+    let nothing = ImageConfig::default();
     assert_eq!(workload.settings(&nothing, user.clone()), Err(SettingsProblem::NoCommand));
-    let odd = ImageDefaults { stop_signal: Some("SIGFOO".into()), ..image };
+    let odd = ImageConfig { stop_signal: "SIGFOO".into(), ..image };
     assert_eq!(workload.settings(&odd, user), Err(SettingsProblem::Signal { name: "SIGFOO".into() }));
 }
 

@@ -3,7 +3,7 @@
 use super::fields::{Fields, kind, nearest};
 use super::values::value_error;
 use super::yaml::{Entry, Found, Node, Value};
-use super::{DriveSizes, GIGABYTE, IssuerEntry, Place, VCPU_TYPES, Workload, WorkloadError, is_name};
+use super::{DriveSizes, GIGABYTE, IssuerEntry, Place, Proof, VCPU_TYPES, Workload, WorkloadError, is_name};
 use claims::reference::{Chips, Lease};
 use claims::site::{Broker, Network, Ports};
 use claims::snp::TcbVersion;
@@ -69,6 +69,7 @@ pub(super) fn workload(root: Node, place: Place<'_>) -> Result<Workload, Workloa
         gpu: optional(top.take("gpu"), |node| node.truth("gpu"))?.unwrap_or(false) || gpu_mechanism,
         resources: each(top.take("resources"), "resources", "a list of resource paths", Node::resource)?,
         limits: limits(top.take("limits"))?,
+        proof: optional(top.take("proof"), proof)?,
         name,
         site,
     })
@@ -366,6 +367,13 @@ fn limits(node: Option<Node>) -> Result<Limits, WorkloadError> {
         memory_bytes: optional(fields.take("memory"), |node| node.bytes("limits.memory"))?,
         processes: processes.map_or(DEFAULT_PROCESSES, |processes| processes as u32),
     })
+}
+
+fn proof(node: Node) -> Result<Proof, WorkloadError> {
+    let mut fields = Fields::open(node, "proof", "proof")?;
+    let sound = |path: &str| path.starts_with('/') && path.contains("{challenge}");
+    let path = fields.require("path")?.checked("proof.path", sound, "a path as `/prove/{challenge}`")?;
+    Ok(Proof { path, secret: fields.require("secret")?.resource()? })
 }
 
 /// What NVFlare's manager does where nothing is said.

@@ -88,6 +88,9 @@ keys! {
     Confide "tcb_floor.fmc", "0 to 255", "not asked", "Firmware management controller (Turin and later).";
     Confide "gpu", "`true` or `false`", "`false`", "Whether GPU devices are handed to the container.";
     Confide "resources", "list of `repository/type/tag`", "empty", "Secrets of the broker that the workload may read through the agent API.";
+    Confide "proof", "map", "none", "How the service shows that it holds a secret; `confide up` asks it once it runs. It does not enter the bundle.";
+    Confide "proof.path", "path with `{challenge}`", "required", "Where to ask. The service answers `{\"hmac\": HEX}`: the HMAC-SHA-256 of the challenge under the secret.";
+    Confide "proof.secret", "`repository/type/tag`", "required", "The secret.";
     Confide "limits", "map", "empty", "Limits of the container.";
     Confide "limits.memory", "as `1 GB`", "what the VM has", "Memory.";
     Confide "limits.processes", "1 to 4194304", "4096", "Processes and threads.";

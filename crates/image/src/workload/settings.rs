@@ -1,24 +1,10 @@
 //! From a workload file and an image to what the guest is told: the settings (same for every site) and the site file.
 
 use super::Workload;
+use crate::archive::ImageConfig;
 use claims::site::{Attestation, Broker, Issuer, Site};
 use claims::volume::Geometry;
 use claims::workload::{Settings, User};
-
-/// What an image says about how it wants to be started.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ImageDefaults {
-    /// `Entrypoint`.
-    pub entrypoint: Vec<String>,
-    /// `Cmd`.
-    pub arguments: Vec<String>,
-    /// `Env`, as `NAME=value`.
-    pub environment: Vec<String>,
-    /// `WorkingDir`.
-    pub folder: String,
-    /// `StopSignal`, a name or a number.
-    pub stop_signal: Option<String>,
-}
 
 /// Why an image and a workload file together cannot be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,10 +34,10 @@ pub enum SettingsProblem {
 
 impl Workload {
     /// What to start, as whom: the same for every site, and measured with the root volume.
-    pub fn settings(&self, image: &ImageDefaults, user: User) -> Result<Settings, SettingsProblem> {
+    pub fn settings(&self, image: &ImageConfig, user: User) -> Result<Settings, SettingsProblem> {
         let command = match &self.command {
             Some(command) => command.clone(),
-            None => image.entrypoint.iter().chain(&image.arguments).cloned().collect(),
+            None => image.entrypoint.iter().chain(&image.command).cloned().collect(),
         };
         if command.first().is_none_or(String::is_empty) {
             return Err(SettingsProblem::NoCommand);
@@ -68,7 +54,7 @@ impl Workload {
             environment: self.merged_environment(image)?,
             folder,
             user,
-            stop_signal: stop_signal(image.stop_signal.as_deref())?,
+            stop_signal: stop_signal(&image.stop_signal)?,
             limits: self.limits.clone(),
             log: self.workload_log,
             user_data: self.user_data,
@@ -105,7 +91,7 @@ impl Workload {
     }
 
     /// The image's environment with the workload file's over it, in the image's order, then by name.
-    fn merged_environment(&self, image: &ImageDefaults) -> Result<Vec<String>, SettingsProblem> {
+    fn merged_environment(&self, image: &ImageConfig) -> Result<Vec<String>, SettingsProblem> {
         let mut merged: Vec<(String, String)> = Vec::new();
         let mut set = |name: &str, value: &str| match merged.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => value.clone_into(old),
@@ -126,8 +112,10 @@ impl Workload {
     }
 }
 
-fn stop_signal(name: Option<&str>) -> Result<u8, SettingsProblem> {
-    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(SIGTERM) };
+fn stop_signal(name: &str) -> Result<u8, SettingsProblem> {
+    if name.is_empty() {
+        return Ok(SIGTERM);
+    }
     let bare = name.strip_prefix("SIG").unwrap_or(name);
     let known = SIGNALS.iter().find(|(signal, _)| *signal == bare).map(|(_, number)| *number);
     let number = known.or_else(|| bare.parse().ok().filter(|number| (1..=64).contains(number)));
