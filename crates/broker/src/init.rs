@@ -1,8 +1,25 @@
 //! Makes a broker's folder: identity, TLS leaf, token key, admin key, master key, settings, store.
+//!
+//! *Takes* an empty or new folder.
+//! *Guarantees* that files are readable by their owner only, that nothing is overwritten, and that no key is printed.
+//! *Does not check* whether the folder lies on a disk that others can read: the operator chooses it.
 
+use crate::keys::{self, Keys};
+use crate::settings;
+use crate::store::Store;
+use aws_lc_rs::rand;
 use claims::Digest256;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData,
+};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroize;
 
 /// What [`init`] is to put into keys and settings.
 #[derive(Debug, Clone)]
@@ -13,6 +30,13 @@ pub struct InitOptions {
     pub names: Vec<String>,
     /// Why evidence without a revocation list is accepted; none requires lists.
     pub crl_absent_reason: Option<String>,
+}
+
+impl Default for InitOptions {
+    /// Port 8999 on every address, revocation lists required.
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 8999)), names: Vec::new(), crl_absent_reason: None }
+    }
 }
 
 /// What [`init`] made.
@@ -39,18 +63,18 @@ pub enum InitError {
         /// File found.
         path: PathBuf,
     },
-    /// A file cannot be written.
-    #[error("cannot write {}", path.display())]
-    Write {
+    /// A file cannot be read or written.
+    #[error("cannot use {}", path.display())]
+    File {
         /// File.
         path: PathBuf,
         /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// A key or certificate cannot be made.
+    /// A key, certificate or store cannot be made.
     #[error("cannot make {what}")]
-    Key {
+    Make {
         /// Which.
         what: &'static str,
         /// Why.
@@ -60,6 +84,149 @@ pub enum InitError {
 }
 
 /// Makes a broker's folder (0700, files 0600) with everything that [`crate::serve`] needs. Never overwrites.
-pub fn init(folder: &Path, _options: &InitOptions) -> Result<Facts, InitError> {
-    Err(InitError::Exists { path: folder.to_owned() })
+pub fn init(folder: &Path, options: &InitOptions) -> Result<Facts, InitError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|source| file_error(folder, source))?;
+    let place = |name: &str| folder.join(name);
+    for name in keys::FILES.iter().chain([&settings::FILE_NAME, &crate::store::FILE_NAME]) {
+        if place(name).exists() {
+            return Err(InitError::Exists { path: place(name) });
+        }
+    }
+    let now = OffsetDateTime::now_utc();
+
+    let identity = make_key("the identity key", &PKCS_ECDSA_P256_SHA256)?;
+    let identity_params = identity_parameters(now);
+    let identity_certificate =
+        identity_params.self_signed(&identity).map_err(|error| make_error("the identity certificate", error))?;
+    write_new(&place(keys::IDENTITY_KEY), identity.serialize_pem().as_bytes())?;
+    write_new(&place(keys::IDENTITY), identity_certificate.pem().as_bytes())?;
+    let issuer = Issuer::new(identity_params, &identity);
+
+    let leaf = issue_leaf(&issuer, &options.names, now)?;
+    write_new(&place(keys::TLS_KEY), leaf.key_pem.as_bytes())?;
+    write_new(&place(keys::TLS), leaf.certificate_pem.as_bytes())?;
+
+    let token = make_key("the token key", &PKCS_ECDSA_P256_SHA256)?;
+    let mut params = parameters("Confide broker tokens", now, Duration::days(20 * 365));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let token_certificate =
+        params.signed_by(&token, &issuer).map_err(|error| make_error("the token certificate", error))?;
+    write_new(&place(keys::TOKEN_KEY), token.serialize_pem().as_bytes())?;
+    write_new(&place(keys::TOKEN), token_certificate.pem().as_bytes())?;
+
+    let admin = make_key("the admin key", &PKCS_ED25519)?;
+    write_new(&place(keys::ADMIN_KEY), admin.serialize_pem().as_bytes())?;
+    write_new(&place(keys::ADMIN), admin.public_key_pem().as_bytes())?;
+
+    let mut master = [0; 32];
+    rand::fill(&mut master).map_err(|error| make_error("the master key", error))?;
+    let written = write_new(&place(keys::MASTER), &master);
+    master.zeroize();
+    written?;
+
+    // The store is made now, so that a folder that cannot hold one is found before anything relies on it.
+    let loaded = Keys::load(folder).map_err(|error| make_error("the keys", error))?;
+    Store::create(folder, &loaded.master).map_err(|error| make_error("the store", error))?;
+    write_new(&place(settings::FILE_NAME), settings_text(options).as_bytes())?;
+    Ok(Facts {
+        identity: Digest256::of(&identity.subject_public_key_info()),
+        settings: place(settings::FILE_NAME),
+        identity_certificate: place(keys::IDENTITY),
+        identity_key: place(keys::IDENTITY_KEY),
+        admin_key: place(keys::ADMIN_KEY),
+    })
+}
+
+/// Issues a new TLS leaf from the identity key in `folder`; the broker serves it after its next start.
+pub fn renew_leaf(folder: &Path, names: &[String]) -> Result<(), InitError> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read_to_string(&path).map_err(|source| InitError::File { path, source })
+    };
+    let identity =
+        KeyPair::from_pem(&read(keys::IDENTITY_KEY)?).map_err(|error| make_error("the identity key", error))?;
+    let now = OffsetDateTime::now_utc();
+    // Name and key identifier come out as `init` made them, so the issuer need not be parsed back.
+    let leaf = issue_leaf(&Issuer::new(identity_parameters(now), &identity), names, now)?;
+    for (name, text) in [(keys::TLS_KEY, &leaf.key_pem), (keys::TLS, &leaf.certificate_pem)] {
+        let (path, beside) = (folder.join(name), folder.join(format!("{name}.new")));
+        let _ = std::fs::remove_file(&beside);
+        write_new(&beside, text.as_bytes())?;
+        std::fs::rename(&beside, &path).map_err(|source| file_error(&path, source))?;
+    }
+    Ok(())
+}
+
+struct Leaf {
+    key_pem: String,
+    certificate_pem: String,
+}
+
+fn issue_leaf(issuer: &Issuer<'_, &KeyPair>, names: &[String], now: OffsetDateTime) -> Result<Leaf, InitError> {
+    let key = make_key("the TLS key", &PKCS_ECDSA_P256_SHA256)?;
+    let mut all: Vec<String> = ["localhost", "127.0.0.1", "::1", "10.0.2.2"].map(str::to_owned).to_vec();
+    all.extend(names.iter().filter(|name| !all.contains(name)).cloned().collect::<Vec<_>>());
+    let named = CertificateParams::new(all).map_err(|error| make_error("the TLS certificate's names", error))?;
+    let mut params = parameters("Confide broker", now, Duration::days(730));
+    params.subject_alt_names = named.subject_alt_names;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    let certificate = params.signed_by(&key, issuer).map_err(|error| make_error("the TLS certificate", error))?;
+    Ok(Leaf { key_pem: key.serialize_pem(), certificate_pem: certificate.pem() })
+}
+
+fn identity_parameters(now: OffsetDateTime) -> CertificateParams {
+    let mut params = parameters("Confide broker identity", now, Duration::days(20 * 365));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn parameters(name: &str, now: OffsetDateTime, life: Duration) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, name);
+    // A day of slack for clients whose clocks are late.
+    params.not_before = now - Duration::days(1);
+    params.not_after = now + life;
+    params
+}
+
+fn make_key(what: &'static str, algorithm: &'static rcgen::SignatureAlgorithm) -> Result<KeyPair, InitError> {
+    KeyPair::generate_for(algorithm).map_err(|error| make_error(what, error))
+}
+
+fn make_error(what: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> InitError {
+    InitError::Make { what, source: source.into() }
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> InitError {
+    InitError::File { path: path.to_owned(), source }
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), InitError> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| file_error(path, source))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|source| file_error(path, source))
+}
+
+fn settings_text(options: &InitOptions) -> String {
+    let revocation = match &options.crl_absent_reason {
+        None => "crl = \"required\"".to_owned(),
+        Some(reason) => format!("crl = \"absent-ok\"\nreason = {}", toml::Value::String(reason.clone())),
+    };
+    format!(
+        "# Settings of this key broker; unknown keys are errors. Keys and store lie in this folder.\n\
+         listen = \"{}\"\n\
+         # Seconds a challenge may be answered, a session is good, a guest holds its keys without attesting again.\n\
+         challenge_seconds = 300\nsession_seconds = 300\nlease_seconds = 300\n\n\
+         # Whether evidence must come with a revocation list: \"required\", or \"absent-ok\" with a reason.\n\
+         [revocation]\n{revocation}\n",
+        options.listen
+    )
 }

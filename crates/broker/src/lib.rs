@@ -5,14 +5,34 @@
 //! *Guarantees* that a secret leaves only with a permit of the policy module, encrypted to the attested key, after the
 //! decision is in the audit log; and that a challenge is good for one successful attestation.
 //! *Does not check* what a guest does after it has a secret.
+//!
+//! Read in this order: `http` (who may call what), `http/attest` (from a challenge to a session), `policy` (the
+//! decision), `http/resource` (the only place where a secret leaves), `store`.
 #![forbid(unsafe_code)]
 
+mod app;
+mod challenge;
+mod clock;
+mod explain;
+mod http;
 mod init;
+mod jwe;
+mod keys;
+mod metrics;
+mod path;
+mod policy;
 mod serve;
 mod settings;
+mod store;
+mod token;
 mod verify;
 
-pub use init::{Facts, InitError, InitOptions, init};
+pub use attest::snp::Endorsements;
+pub use http::gate::{AdminKeyError, MAX_ADMIN_SECONDS, admin_token};
+pub use init::{Facts, InitError, InitOptions, init, renew_leaf};
+pub use keys::KeysError;
 pub use serve::{Ready, ServeError, serve};
 pub use settings::{Limits, Revocation, Settings, SettingsError};
-pub use verify::{ExtraVerifier, PresentedCertificates, Verifiers};
+pub use store::StoreError;
+pub use token::TokenKeyError;
+pub use verify::{ExtraVerifier, Verifiers};

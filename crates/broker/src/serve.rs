@@ -1,10 +1,42 @@
 //! Listens, and serves until told to stop.
+//!
+//! *Takes* settings, verifiers, and a future that says when to stop.
+//! *Guarantees* bounds: connections, time for a handshake and for each request's head, time for a request, sizes.
+//! *Does not check* requests: that is the routes' work.
 
+use crate::app::App;
+use crate::http::refusal::Refusal;
+use crate::http::{Peer, routes, wrong_method};
+use crate::keys::{Keys, KeysError};
 use crate::settings::{Settings, SettingsError};
+use crate::store::StoreError;
+use crate::token::TokenKeyError;
 use crate::verify::Verifiers;
-use claims::Digest256;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use claims::{Code, Digest256};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+/// Seconds between two sweeps of what has expired.
+const SWEEP_SECONDS: u64 = 60;
+/// Bytes of a head beyond the limit that are still read, to answer with a JSON body.
+const HEAD_MARGIN: usize = 128 << 10;
+/// Members of a head.
+const MAX_HEADERS: usize = 128;
 
 /// What a broker says once it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +55,37 @@ pub enum ServeError {
     /// Settings make no sense.
     #[error("the broker's settings cannot be used")]
     Settings(#[from] SettingsError),
+    /// Keys cannot be read.
+    #[error("the broker's keys cannot be used")]
+    Keys(#[from] KeysError),
+    /// The admin key is not one.
+    #[error("the admin key cannot be used")]
+    AdminKey,
+    /// The token key is not one.
+    #[error(transparent)]
+    TokenKey(#[from] TokenKeyError),
+    /// The store does not open.
+    #[error("the broker's store cannot be used")]
+    Store(#[from] StoreError),
+    /// Key and certificate do not go together.
+    #[error("the TLS key and certificate cannot be used")]
+    Tls(#[from] rustls::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// Serves until `shutdown` is done, then lets requests in flight finish (up to the request limit). Calls `ready` once
 /// it listens. Needs a Tokio runtime with I/O and time.
 pub async fn serve<S>(
     settings: Settings,
-    _verifiers: Verifiers,
+    verifiers: Verifiers,
     ready: impl FnOnce(Ready) + Send,
     shutdown: S,
 ) -> Result<(), ServeError>
@@ -37,7 +93,137 @@ where
     S: Future<Output = ()> + Send,
 {
     settings.check()?;
-    let _ = ready;
-    shutdown.await;
+    let keys = Keys::load(&settings.folder)?;
+    let tls = if settings.insecure_http { None } else { Some(tls_acceptor(&keys)?) };
+    let listen = settings.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { address: listen, source })?;
+    let address = listener.local_addr().map_err(|source| ServeError::Listen { address: listen, source })?;
+    let app = App::start(settings, &keys, verifiers).await?;
+    drop(keys);
+    let (router, _) = routes(Arc::clone(&app));
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!(%address, scheme, "listening");
+    ready(Ready { address, url: format!("{scheme}://{address}"), identity: app.identity });
+
+    let server = Server { app: Arc::clone(&app), router, tls };
+    let connections = Arc::new(Semaphore::new(app.settings.limits.connections));
+    let (stop, stopping) = watch::channel(());
+    let mut sweep = tokio::time::interval(Duration::from_secs(SWEEP_SECONDS));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            _ = sweep.tick() => app.sweep().await,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => match Arc::clone(&connections).try_acquire_owned() {
+                    Ok(place) => {
+                        let (server, stopping) = (server.clone(), stopping.clone());
+                        tokio::spawn(async move {
+                            server.connection(stream, peer, stopping).await;
+                            drop(place);
+                        });
+                    }
+                    // Closed at once: whoever holds the places must not make others wait as well.
+                    Err(_) => app.metrics.connections_refused.add(),
+                },
+                Err(error) => {
+                    // Out of file descriptors, as a rule: it passes when connections end.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    drop(stopping);
+    let _ = stop.send(());
+    // Every connection holds a receiver; when all are gone, all requests are answered.
+    let patience = Duration::from_secs(app.settings.limits.request_seconds);
+    let _ = tokio::time::timeout(patience, stop.closed()).await;
     Ok(())
+}
+
+fn tls_acceptor(keys: &Keys) -> Result<TlsAcceptor, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(keys.tls_chain.clone(), keys.tls_key.clone_key())?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+#[derive(Clone)]
+struct Server {
+    app: Arc<App>,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Server {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, stopping: watch::Receiver<()>) {
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else { return self.requests(stream, peer, stopping).await };
+        let limit = Duration::from_secs(self.app.settings.limits.header_seconds);
+        match tokio::time::timeout(limit, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.requests(stream, peer, stopping).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
+        }
+    }
+
+    async fn requests<T>(&self, stream: T, peer: SocketAddr, mut stopping: watch::Receiver<()>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let limits = &self.app.settings.limits;
+        let service = hyper::service::service_fn(|request| async move {
+            Ok::<_, std::convert::Infallible>(self.answer(request, peer).await)
+        });
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(limits.header_seconds))
+            .max_buf_size(limits.head_bytes.saturating_add(HEAD_MARGIN))
+            .max_headers(MAX_HEADERS)
+            .half_close(false);
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            _ = stopping.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+
+    async fn answer(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Response {
+        self.app.metrics.requests.add();
+        if head_size(request.uri().path().len(), request.headers()) > self.app.settings.limits.head_bytes {
+            return Refusal::of(Code::TooLarge, "the request's head is over the limit")
+                .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+                .into_response();
+        }
+        // The router would answer HEAD as GET, and so release without handing over.
+        if request.method() == Method::HEAD {
+            return wrong_method();
+        }
+        let mut request: Request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(Peer(peer));
+        let limit = Duration::from_secs(self.app.settings.limits.request_seconds);
+        match tokio::time::timeout(limit, self.router.clone().oneshot(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => Refusal::of(Code::Busy, "the request took too long").into_response(),
+        }
+    }
+}
+
+fn head_size(path: usize, headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len().saturating_add(value.len()))
+        .fold(path, usize::saturating_add)
 }

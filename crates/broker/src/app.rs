@@ -1,0 +1,110 @@
+//! A running broker's state: what every handler may use.
+
+use crate::challenge::Challenges;
+use crate::clock::Clock;
+use crate::http::gate::Gate;
+use crate::keys::Keys;
+use crate::metrics::Metrics;
+use crate::policy::Mode;
+use crate::serve::ServeError;
+use crate::settings::Settings;
+use crate::store::audit::Kind;
+use crate::store::secrets::Vault;
+use crate::store::{Store, sessions};
+use crate::token::Tokens;
+use crate::verify::{Appraiser, Verifiers};
+use aws_lc_rs::rand;
+use claims::{Code, Digest256, UnixTime};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// How far the clock may be behind the latest time the store has seen, before challenges of that time are dropped.
+const CLOCK_SLACK: u64 = 300;
+const LATEST_TIME: &str = "latest_time";
+const CHALLENGE_EPOCH: &str = "challenge_epoch";
+
+pub(crate) struct App {
+    pub(crate) settings: Settings,
+    pub(crate) mode: Mode,
+    pub(crate) identity: Digest256,
+    pub(crate) started: UnixTime,
+    pub(crate) clock: Clock,
+    pub(crate) gate: Gate,
+    pub(crate) challenges: Challenges,
+    pub(crate) tokens: Tokens,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) appraiser: Arc<Appraiser>,
+    pub(crate) store: Store,
+    pub(crate) metrics: Metrics,
+}
+
+#[derive(Serialize)]
+struct Started<'a> {
+    version: &'static str,
+    development: bool,
+    identity: Digest256,
+    listen: &'a str,
+}
+
+impl App {
+    pub(crate) async fn start(settings: Settings, keys: &Keys, verifiers: Verifiers) -> Result<Arc<Self>, ServeError> {
+        let mode = if settings.dev { Mode::Development } else { Mode::Production };
+        let store = Store::open(&settings.folder, &keys.master)?;
+        let clock = Clock::start();
+        let started = clock.now();
+        let (log, listen) = (Arc::clone(&store.audit), settings.listen.to_string());
+        let (development, identity) = (settings.dev, keys.identity);
+        let epoch = store
+            .write(move |connection| {
+                let latest = sessions::number(connection, LATEST_TIME)?;
+                let mut epoch = sessions::number(connection, CHALLENGE_EPOCH)?;
+                if started.0.saturating_add(CLOCK_SLACK) < latest {
+                    // The clock went back: challenges that had expired, and were forgotten, would be good again.
+                    epoch = epoch.saturating_add(1);
+                    sessions::set_number(connection, CHALLENGE_EPOCH, epoch)?;
+                    connection.execute("DELETE FROM sessions", [])?;
+                }
+                sessions::set_number(connection, LATEST_TIME, started.0)?;
+                let version = env!("CARGO_PKG_VERSION");
+                let facts = Started { version, development, identity, listen: &listen };
+                log.append(connection, started, Kind::Start, "", &facts)?;
+                Ok(epoch)
+            })
+            .await?;
+        let challenge_key = keys.master.derive(&format!("challenge/{epoch}"));
+        Ok(Arc::new(Self {
+            mode,
+            identity: keys.identity,
+            started,
+            clock,
+            gate: Gate::new(&keys.admin).ok_or(ServeError::AdminKey)?,
+            challenges: Challenges::new(&challenge_key, settings.challenge_seconds),
+            tokens: Tokens::new(keys, mode)?,
+            vault: Arc::new(Vault::new(&keys.master)?),
+            appraiser: Arc::new(Appraiser::new(mode, &settings.revocation, settings.collateral.clone(), verifiers)),
+            store,
+            metrics: Metrics::default(),
+            settings,
+        }))
+    }
+
+    /// Forgets what has expired, and remembers the time.
+    pub(crate) async fn sweep(&self) {
+        let now = self.clock.now();
+        let swept = self.store.write(move |connection| {
+            sessions::set_number(connection, LATEST_TIME, now.0)?;
+            sessions::sweep(connection, now)
+        });
+        match swept.await {
+            Ok(gone) => tracing::debug!(gone, "swept"),
+            Err(error) => tracing::error!(%error, "the store could not be swept"),
+        }
+    }
+}
+
+/// A name for a decision: random, so that it tells nothing of how many there were.
+pub(crate) fn decision_id() -> Result<String, Code> {
+    let mut bytes = [0; 8];
+    rand::fill(&mut bytes).map_err(|_| Code::Busy)?;
+    Ok(hex::encode(bytes))
+}

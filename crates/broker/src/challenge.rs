@@ -1,0 +1,151 @@
+//! Challenges without memory: the nonce itself says when it ends, and a MAC says that it is ours.
+//!
+//! *Takes* a cookie as it came.
+//! *Guarantees* that an accepted cookie carries a nonce of this broker that has not expired.
+//! *Does not check* whether the nonce was used: the store takes it, once, when an attestation succeeds.
+//!
+//! ```text
+//! nonce  = random 11 | protocol version 1 | expiry 4 (seconds, big-endian) | MAC 16
+//! cookie = hex(session 16 | nonce 32);  MAC = HMAC-SHA-256("confide/challenge/v1\0" | session | nonce[..16])[..16]
+//! ```
+
+use crate::clock::after;
+use aws_lc_rs::{constant_time, digest, hmac, rand};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use claims::{Code, Secret, UnixTime};
+
+const DOMAIN: &[u8] = b"confide/challenge/v1\0";
+
+/// A version of the KBS protocol that is spoken here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// Evidence as a bare value, nonce not in the body.
+    V0_2_0,
+    /// Composite evidence, init-data.
+    V0_4_0,
+}
+
+impl Version {
+    pub(crate) fn parse(text: &str) -> Result<Self, Code> {
+        match text {
+            "0.2.0" => Ok(Self::V0_2_0),
+            "0.4.0" => Ok(Self::V0_4_0),
+            _ => Err(Code::Version),
+        }
+    }
+
+    fn byte(self) -> u8 {
+        match self {
+            Self::V0_2_0 => 2,
+            Self::V0_4_0 => 4,
+        }
+    }
+}
+
+/// What a guest is given.
+pub(crate) struct Challenge {
+    pub(crate) nonce: String,
+    pub(crate) cookie: String,
+    pub(crate) expires: UnixTime,
+}
+
+/// A challenge that came back in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pending {
+    pub(crate) nonce: [u8; 32],
+    pub(crate) version: Version,
+    pub(crate) expires: UnixTime,
+}
+
+impl Pending {
+    /// The nonce as the protocol writes it.
+    pub(crate) fn nonce_text(&self) -> String {
+        STANDARD.encode(self.nonce)
+    }
+}
+
+/// Makes and recognises challenges.
+pub(crate) struct Challenges {
+    key: hmac::Key,
+    seconds: u64,
+}
+
+impl Challenges {
+    pub(crate) fn new(key: &Secret<[u8; 32]>, seconds: u64) -> Self {
+        Self { key: key.expose(|key| hmac::Key::new(hmac::HMAC_SHA256, key)), seconds }
+    }
+
+    pub(crate) fn make(&self, version: Version, now: UnixTime) -> Result<Challenge, Code> {
+        let expires = after(now, self.seconds);
+        let mut random = [0; 27];
+        rand::fill(&mut random).map_err(|_| Code::Busy)?;
+        let (session, salt) = random.split_at(16);
+        let seconds = u32::try_from(expires.0).map_err(|_| Code::Busy)?;
+        let open = [salt, &[version.byte()], &seconds.to_be_bytes()].concat();
+        let nonce = [open.as_slice(), &self.mac(session, &open)].concat();
+        Ok(Challenge { nonce: STANDARD.encode(&nonce), cookie: hex::encode([session, &nonce].concat()), expires })
+    }
+
+    /// Reads a cookie; whatever is wrong with it is `E-NONCE`.
+    pub(crate) fn read(&self, cookie: &str, now: UnixTime) -> Result<Pending, Code> {
+        let mut bytes = [0; 48];
+        hex::decode_to_slice(cookie, &mut bytes).map_err(|_| Code::Nonce)?;
+        // Upper-case hex would be a second cookie for the same session.
+        if hex::encode(bytes) != cookie {
+            return Err(Code::Nonce);
+        }
+        let (session, nonce) = bytes.split_first_chunk::<16>().ok_or(Code::Nonce)?;
+        let (open, mac) = nonce.split_first_chunk::<16>().ok_or(Code::Nonce)?;
+        constant_time::verify_slices_are_equal(&self.mac(session, open), mac).map_err(|_| Code::Nonce)?;
+        let [.., version, e0, e1, e2, e3] = *open;
+        let expires = UnixTime(u32::from_be_bytes([e0, e1, e2, e3]).into());
+        let version = [Version::V0_2_0, Version::V0_4_0].into_iter().find(|known| known.byte() == version);
+        let pending = Pending {
+            nonce: nonce.try_into().map_err(|_| Code::Nonce)?,
+            version: version.ok_or(Code::Nonce)?,
+            expires,
+        };
+        if now < expires { Ok(pending) } else { Err(Code::Nonce) }
+    }
+
+    fn mac(&self, session: &[u8], open: &[u8]) -> [u8; 16] {
+        let tag = hmac::sign(&self.key, &[DOMAIN, session, open].concat());
+        let mut short = [0; 16];
+        short.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        short
+    }
+}
+
+/// Under what an attested session is kept: not the cookie itself, so that the store does not hold what opens it.
+pub(crate) fn session_id(cookie: &str) -> [u8; 32] {
+    let hash = digest::digest(&digest::SHA256, &[b"confide/session/v1\0", cookie.as_bytes()].concat());
+    let mut id = [0; 32];
+    id.copy_from_slice(hash.as_ref());
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_comes_back_once_in_time_and_unchanged() {
+        let challenges = Challenges::new(&Secret::new([7; 32]), 300);
+        let start = UnixTime(1_800_000_000);
+        let made = challenges.make(Version::V0_4_0, start).unwrap();
+        let pending = challenges.read(&made.cookie, start).unwrap();
+        assert_eq!((pending.nonce_text(), pending.version), (made.nonce.clone(), Version::V0_4_0));
+        assert_eq!(made.nonce.len(), 44);
+        assert_eq!(challenges.read(&made.cookie, after(start, 299)), Ok(pending));
+        assert_eq!(challenges.read(&made.cookie, after(start, 300)), Err(Code::Nonce));
+        assert_eq!(challenges.read(&made.cookie.to_uppercase(), start), Err(Code::Nonce));
+        for place in 0..made.cookie.len() {
+            let mut other = made.cookie.clone().into_bytes();
+            other[place] = if other[place] == b'0' { b'1' } else { b'0' };
+            assert_eq!(challenges.read(std::str::from_utf8(&other).unwrap(), start), Err(Code::Nonce), "{place}");
+        }
+        let restarted = Challenges::new(&Secret::new([8; 32]), 300);
+        assert_eq!(restarted.read(&made.cookie, start), Err(Code::Nonce));
+    }
+}

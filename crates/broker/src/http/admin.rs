@@ -1,0 +1,106 @@
+//! Administrators' part of the KBS protocol: secrets in and out of the store; policies are answered, not taken.
+
+use super::gate::{Admin, Scope};
+use super::refusal::Refusal;
+use super::{Answer, Call, Table};
+use crate::app::App;
+use crate::path::ResourcePath;
+use crate::store::audit::Kind;
+use crate::store::secrets;
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use claims::{Code, Secret};
+use serde::Serialize;
+use std::sync::Arc;
+
+pub(crate) fn register(table: Table) -> Table {
+    table
+        .guarded(Scope::Change, "POST", "/kbs/v0/resource/{*path}", put)
+        .guarded(Scope::Change, "DELETE", "/kbs/v0/resource/{*path}", delete)
+        .guarded(Scope::Change, "POST", "/kbs/v0/attestation-policy", no_policy)
+        .guarded(Scope::Change, "POST", "/kbs/v0/resource-policy", no_policy)
+        .guarded(Scope::Look, "GET", "/kbs/v0/resource-policy", no_policy)
+        .guarded(Scope::Change, "POST", "/kbs/v0/reference-value", no_policy)
+        .guarded(Scope::Look, "GET", "/kbs/v0/reference-value/{*id}", no_policy)
+}
+
+/// The audit entry of an administrator's change.
+#[derive(Serialize)]
+pub(super) struct Change<'a> {
+    pub(super) admin: &'a str,
+    pub(super) peer: String,
+    pub(super) action: &'static str,
+    pub(super) object: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<u64>,
+    pub(super) changed: bool,
+}
+
+async fn put(app: Arc<App>, admin: Admin, call: Call) -> Answer {
+    let path = path(&call)?;
+    if call.body.is_empty() {
+        return Err(Refusal::of(Code::Format, "an empty secret is a mistake"));
+    }
+    let value = Secret::new(call.body.to_vec());
+    let (log, vault, now) = (Arc::clone(&app.store.audit), Arc::clone(&app.vault), app.clock.now());
+    app.store
+        .write(move |connection| {
+            let version = secrets::put(connection, &vault, &path, &value, now)?;
+            let facts = Change {
+                admin: admin.name(),
+                peer: call.peer.to_string(),
+                action: "put secret",
+                object: path.as_str(),
+                version: Some(version),
+                changed: true,
+            };
+            log.append(connection, now, Kind::Admin, "", &facts)
+        })
+        .await?;
+    app.metrics.resource_writes.add();
+    Ok(empty())
+}
+
+async fn delete(app: Arc<App>, admin: Admin, call: Call) -> Answer {
+    let path = path(&call)?;
+    let (log, now) = (Arc::clone(&app.store.audit), app.clock.now());
+    let changed = app
+        .store
+        .write(move |connection| {
+            let changed = secrets::delete(connection, &path, now)?;
+            let facts = Change {
+                admin: admin.name(),
+                peer: call.peer.to_string(),
+                action: "delete secret",
+                object: path.as_str(),
+                version: None,
+                changed,
+            };
+            log.append(connection, now, Kind::Admin, "", &facts)?;
+            Ok(changed)
+        })
+        .await?;
+    if !changed {
+        return Err(Refusal::of(Code::Absent, "there is no such secret"));
+    }
+    app.metrics.resource_deletes.add();
+    Ok(empty())
+}
+
+/// A policy that was taken and then ignored would be believed to protect.
+async fn no_policy(_: Arc<App>, _: Admin, _: Call) -> Answer {
+    Err(Refusal::of(Code::Unsupported, "this broker takes release rules, at /confide/v0/references"))
+}
+
+fn path(call: &Call) -> Result<ResourcePath, Refusal> {
+    ResourcePath::parse(&call.rest).map_err(|code| Refusal::of(code, "a resource path is REPOSITORY/TYPE/TAG"))
+}
+
+/// What upstream answers to a change: an empty body of this type.
+fn empty() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    response
+}

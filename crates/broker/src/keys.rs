@@ -1,0 +1,129 @@
+//! The keys of a broker's folder, read once at start. The identity's private key is not among them: it stays offline.
+
+use aws_lc_rs::hkdf;
+use claims::{Digest256, Secret};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::path::{Path, PathBuf};
+use x509_cert::der::{Decode, DecodePem, Encode};
+use zeroize::Zeroize;
+
+pub(crate) const IDENTITY_KEY: &str = "identity-key.pem";
+pub(crate) const IDENTITY: &str = "identity.pem";
+pub(crate) const TLS_KEY: &str = "tls-key.pem";
+pub(crate) const TLS: &str = "tls.pem";
+pub(crate) const TOKEN_KEY: &str = "token-key.pem";
+pub(crate) const TOKEN: &str = "token.pem";
+pub(crate) const ADMIN_KEY: &str = "admin-key.pem";
+pub(crate) const ADMIN: &str = "admin.pem";
+pub(crate) const MASTER: &str = "master.key";
+pub(crate) const FILES: [&str; 9] = [IDENTITY_KEY, IDENTITY, TLS_KEY, TLS, TOKEN_KEY, TOKEN, ADMIN_KEY, ADMIN, MASTER];
+
+/// Why keys cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{} does not hold {wanted}", path.display())]
+    Content {
+        /// File.
+        path: PathBuf,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+}
+
+/// What a running broker needs.
+pub(crate) struct Keys {
+    /// Leaf and identity.
+    pub(crate) tls_chain: Vec<CertificateDer<'static>>,
+    pub(crate) tls_key: PrivateKeyDer<'static>,
+    /// PKCS#8 of the token key, and its certificates (leaf and identity).
+    pub(crate) token_key: Secret<Vec<u8>>,
+    pub(crate) token_chain: Vec<CertificateDer<'static>>,
+    /// Raw Ed25519 public key.
+    pub(crate) admin: Vec<u8>,
+    pub(crate) master: Master,
+    /// SHA-256 of the identity's SubjectPublicKeyInfo.
+    pub(crate) identity: Digest256,
+}
+
+impl Keys {
+    pub(crate) fn load(folder: &Path) -> Result<Self, KeysError> {
+        let identity = certificate(&folder.join(IDENTITY))?;
+        let tls_key = folder.join(TLS_KEY);
+        let tls_key = PrivateKeyDer::from_pem_slice(&read(&tls_key)?)
+            .map_err(|_| KeysError::Content { path: tls_key, wanted: "a private key" })?;
+        let token_key = folder.join(TOKEN_KEY);
+        let token_key = PrivatePkcs8KeyDer::from_pem_slice(&read(&token_key)?)
+            .map_err(|_| KeysError::Content { path: token_key, wanted: "a private key" })?;
+        Ok(Self {
+            tls_chain: vec![certificate(&folder.join(TLS))?, identity.clone()],
+            tls_key,
+            token_key: Secret::new(token_key.secret_pkcs8_der().to_vec()),
+            token_chain: vec![certificate(&folder.join(TOKEN))?, identity.clone()],
+            admin: admin_key(&folder.join(ADMIN))?,
+            master: Master::load(&folder.join(MASTER))?,
+            identity: spki_digest(&identity)
+                .ok_or_else(|| KeysError::Content { path: folder.join(IDENTITY), wanted: "a certificate" })?,
+        })
+    }
+}
+
+/// The key that everything kept at rest hangs on; used through derived keys only.
+pub(crate) struct Master(Secret<[u8; 32]>);
+
+impl Master {
+    fn load(path: &Path) -> Result<Self, KeysError> {
+        let mut bytes = read(path)?;
+        let key: Result<[u8; 32], _> = bytes.as_slice().try_into();
+        bytes.zeroize();
+        let key = key.map_err(|_| KeysError::Content { path: path.to_owned(), wanted: "32 bytes" })?;
+        Ok(Self(Secret::new(key)))
+    }
+
+    /// A key of its own for `purpose` (HKDF-SHA-256).
+    pub(crate) fn derive(&self, purpose: &str) -> Secret<[u8; 32]> {
+        let mut out = [0; 32];
+        self.0.expose(|key| {
+            let pseudo_random = hkdf::Salt::new(hkdf::HKDF_SHA256, b"confide/broker/v1").extract(key);
+            // Only a length above 255 hashes can fail, and the length is fixed.
+            if let Ok(okm) = pseudo_random.expand(&[purpose.as_bytes()], hkdf::HKDF_SHA256) {
+                let _ = okm.fill(&mut out);
+            }
+        });
+        let secret = Secret::new(out);
+        out.zeroize();
+        secret
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, KeysError> {
+    std::fs::read(path).map_err(|source| KeysError::Read { path: path.to_owned(), source })
+}
+
+fn certificate(path: &Path) -> Result<CertificateDer<'static>, KeysError> {
+    CertificateDer::from_pem_slice(&read(path)?)
+        .map_err(|_| KeysError::Content { path: path.to_owned(), wanted: "a certificate" })
+}
+
+fn spki_digest(certificate: &CertificateDer<'_>) -> Option<Digest256> {
+    let parsed = x509_cert::Certificate::from_der(certificate).ok()?;
+    parsed.tbs_certificate.subject_public_key_info.to_der().ok().map(|der| Digest256::of(&der))
+}
+
+fn admin_key(path: &Path) -> Result<Vec<u8>, KeysError> {
+    x509_cert::spki::SubjectPublicKeyInfoOwned::from_pem(read(path)?)
+        .ok()
+        .and_then(|info| info.subject_public_key.as_bytes().map(<[u8]>::to_vec))
+        .filter(|key| key.len() == 32)
+        .ok_or_else(|| KeysError::Content { path: path.to_owned(), wanted: "an Ed25519 public key" })
+}
