@@ -4,7 +4,7 @@
 //! *Guarantees* that an explanation of a reported digest reproduces that very digest.
 //! *Does not check* that the explanation is the only one.
 
-use crate::snp::{GuestFeatures, KernelHashes, Launch, VcpuType, measure};
+use crate::snp::{Context, GuestFeatures, KernelHashes, Launch, MAX_VCPUS, VcpuType, loaded, save_areas};
 use claims::LaunchDigest;
 use std::collections::BTreeSet;
 
@@ -68,7 +68,13 @@ impl Comparison {
 pub fn compare(first: &Tree, second: &Tree) -> Comparison {
     let names: Vec<&'static str> = {
         let mut seen = BTreeSet::new();
-        first.components.iter().chain(&second.components).map(|component| component.name).filter(|name| seen.insert(*name)).collect()
+        first
+            .components
+            .iter()
+            .chain(&second.components)
+            .map(|component| component.name)
+            .filter(|name| seen.insert(*name))
+            .collect()
     };
     let find = |tree: &Tree, name| tree.components.iter().find(|component| component.name == name).cloned();
     let mut comparison = Comparison { differences: Vec::new(), equal: Vec::new() };
@@ -82,7 +88,11 @@ pub fn compare(first: &Tree, second: &Tree) -> Comparison {
         }
         let is_text = a.as_ref().or(b.as_ref()).is_some_and(|component| component.is_text);
         let (first, second) = (a_value.unwrap_or_else(|| "absent".into()), b_value.unwrap_or_else(|| "absent".into()));
-        let words = if is_text { words_between(name, &first, &second) } else { format!("{name} differs: {first} became {second}") };
+        let words = if is_text {
+            words_between(name, &first, &second)
+        } else {
+            format!("{name} differs: {first} became {second}")
+        };
         comparison.differences.push(Difference { name, first, second, words });
     }
     comparison
@@ -148,28 +158,48 @@ const FEATURES: [(u64, &str); 5] = [
 ];
 
 /// Tries launches near the meant one. An answer is given only if it reproduces `reported`.
+///
+/// The firmware is hashed once, and virtual CPUs are added one by one, so that thousands of launches take milliseconds.
 pub fn explain(meant: &Neighbourhood<'_>, reported: LaunchDigest) -> Option<Explanation> {
+    let firmware = Context::after_firmware(meant.launch.ovmf);
     let mut tried: usize = 0;
     for (kernel, kernel_words) in kernels(meant) {
-        for (vcpus, vcpus_words) in counts(meant.launch.vcpus) {
-            for (vcpu_type, type_words) in types(meant.launch.vcpu_type) {
-                for (features, feature_words) in features(meant.launch.guest_features) {
-                    let launch = Launch { kernel, vcpus, vcpu_type, guest_features: features, ..meant.launch.clone() };
-                    tried = tried.saturating_add(1);
-                    if measure(&launch).ok() == Some(reported) {
-                        let words = [&kernel_words, &vcpus_words, &type_words, &feature_words];
-                        let words = words.into_iter().flatten().cloned().collect();
-                        return Some(Explanation { words, tried });
-                    }
-                }
-            }
-            // More than one thing at a time is tried only for the meant number of CPUs and its double and half.
-            if vcpus > meant.launch.vcpus.saturating_mul(2) && kernel_words.is_some() {
-                break;
+        let launch = Launch { kernel, ..meant.launch.clone() };
+        let Ok(start) = loaded(&launch, firmware.clone()) else { continue };
+        for (vcpu_type, type_words) in types(launch.vcpu_type) {
+            for (guest_features, feature_words) in features(launch.guest_features) {
+                let launch = Launch { vcpu_type, guest_features, ..launch.clone() };
+                let (found, counted) = vcpus_of(reported, &launch, start.clone());
+                tried = tried.saturating_add(counted);
+                let Some(vcpus) = found else { continue };
+                let meant = meant.launch.vcpus;
+                let vcpus_words = (vcpus != meant).then(|| format!("{vcpus} virtual CPUs instead of {meant}"));
+                let words = [&kernel_words, &vcpus_words, &type_words, &feature_words];
+                return Some(Explanation { words: words.into_iter().flatten().cloned().collect(), tried });
             }
         }
     }
     None
+}
+
+/// The number of virtual CPUs with which the digest is the reported one, and how many were tried.
+fn vcpus_of(reported: LaunchDigest, launch: &Launch<'_>, mut context: Context) -> (Option<u32>, usize) {
+    let most = MOST_VCPUS.max(launch.vcpus.min(MAX_VCPUS));
+    let (most, pages) = match save_areas(&Launch { vcpus: most, ..launch.clone() }) {
+        Ok(pages) => (most, Ok(pages)),
+        // A firmware without a reset address starts one virtual CPU only.
+        Err(_) => (1, save_areas(&Launch { vcpus: 1, ..launch.clone() })),
+    };
+    let Ok((boot, other)) = pages else { return (None, 0) };
+    let mut tried: usize = 0;
+    for vcpus in 1..=most {
+        context.save_area(if vcpus == 1 { &boot } else { &other });
+        tried = tried.saturating_add(1);
+        if context.clone().digest() == reported {
+            return (Some(vcpus), tried);
+        }
+    }
+    (None, tried)
 }
 
 type Variant<T> = (T, Option<String>);
@@ -193,6 +223,13 @@ fn kernels(meant: &Neighbourhood<'_>) -> Vec<Variant<Option<KernelHashes>>> {
             variants.push((Some(changed), Some(words.to_owned())));
         }
     }
+    let words: Vec<&str> = text.split(' ').collect();
+    for (skipped, word) in words.iter().enumerate().take(64) {
+        let rest: Vec<&str> =
+            words.iter().enumerate().filter(|(index, _)| *index != skipped).map(|(_, word)| *word).collect();
+        let changed = KernelHashes { command_line: KernelHashes::command_line(&rest.join(" ")), ..hashes };
+        variants.push((Some(changed), Some(format!("the command line without `{word}`"))));
+    }
     let empty = claims::Digest256::of(b"").0;
     if hashes.initrd != empty {
         variants.push((Some(KernelHashes { initrd: empty, ..hashes }), Some("no initrd".to_owned())));
@@ -201,21 +238,19 @@ fn kernels(meant: &Neighbourhood<'_>) -> Vec<Variant<Option<KernelHashes>>> {
     variants
 }
 
-fn counts(meant: u32) -> Vec<Variant<u32>> {
-    let others = (1..=MOST_VCPUS).filter(|count| *count != meant);
-    std::iter::once((meant, None)).chain(others.map(|count| (count, Some(format!("{count} virtual CPUs instead of {meant}"))))).collect()
-}
-
 fn types(meant: VcpuType) -> Vec<Variant<VcpuType>> {
     let mut seen = BTreeSet::from([meant.signature()]);
     let others = VcpuType::ALL.iter().filter(|other| seen.insert(other.signature()));
-    let others: Vec<_> = others.map(|other| (*other, Some(format!("virtual CPUs of type {other} instead of {meant}")))).collect();
+    let others: Vec<_> =
+        others.map(|other| (*other, Some(format!("virtual CPUs of type {other} instead of {meant}")))).collect();
     std::iter::once((meant, None)).chain(others).collect()
 }
 
 fn features(meant: GuestFeatures) -> Vec<Variant<GuestFeatures>> {
     let others = FEATURES.iter().filter(|(bits, _)| *bits != meant.0);
-    std::iter::once((meant, None)).chain(others.map(|(bits, words)| (GuestFeatures(*bits), Some((*words).to_owned())))).collect()
+    std::iter::once((meant, None))
+        .chain(others.map(|(bits, words)| (GuestFeatures(*bits), Some((*words).to_owned()))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -223,7 +258,8 @@ mod tests {
     use super::*;
 
     fn tree(command_line: &str, kernel: &str) -> Tree {
-        let component = |name, value: &str, is_text| Component { name, value: value.into(), source: "test".into(), is_text };
+        let component =
+            |name, value: &str, is_text| Component { name, value: value.into(), source: "test".into(), is_text };
         Tree {
             measurement: "m".into(),
             components: vec![component("kernel", kernel, false), component("kernel command line", command_line, true)],
@@ -239,7 +275,10 @@ mod tests {
 
     #[test]
     fn blanks_and_order_are_told_apart() {
-        assert_eq!(compare(&tree("a b", "k"), &tree("a  b", "k")).summary(), "kernel command line: only blanks differ; all else equal");
+        assert_eq!(
+            compare(&tree("a b", "k"), &tree("a  b", "k")).summary(),
+            "kernel command line: only blanks differ; all else equal"
+        );
         assert_eq!(
             compare(&tree("a b", "k"), &tree("b a", "k")).summary(),
             "kernel command line: the same words in another order; all else equal"

@@ -10,3 +10,24 @@
 
 pub mod diff;
 pub mod snp;
+
+use claims::Digest256;
+use std::io::{self, Read};
+
+/// SHA-256 of everything that a reader gives, in constant memory: an initrd of 30 MB need not be held.
+pub fn hash_reader(mut reader: impl Read) -> io::Result<Digest256> {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let length = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        context.update(buffer.get(..length).unwrap_or(&[]));
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    Ok(Digest256(digest))
+}

@@ -21,19 +21,23 @@ enum PageType {
 }
 
 /// The launch digest so far.
-pub(super) struct Context([u8; 48]);
+#[derive(Clone)]
+pub(crate) struct Context([u8; 48]);
 
 impl Context {
-    pub(super) fn new() -> Self {
-        Self([0; 48])
+    /// The digest after the firmware's own pages.
+    pub(crate) fn after_firmware(ovmf: &Ovmf<'_>) -> Self {
+        let mut context = Self([0; 48]);
+        context.firmware(ovmf);
+        context
     }
 
-    pub(super) fn digest(self) -> LaunchDigest {
+    pub(crate) fn digest(self) -> LaunchDigest {
         LaunchDigest(self.0)
     }
 
     /// The firmware lies directly below 4 GiB.
-    pub(super) fn firmware(&mut self, ovmf: &Ovmf<'_>) {
+    fn firmware(&mut self, ovmf: &Ovmf<'_>) {
         let bytes = ovmf.bytes();
         let mut address = FOUR_GIB.saturating_sub(bytes.len() as u64);
         for page in bytes.chunks(PAGE) {
@@ -45,10 +49,15 @@ impl Context {
     /// A section of the firmware's metadata.
     pub(super) fn section(&mut self, section: &Section, launch: &Launch<'_>) -> Result<(), MeasureError> {
         let zero = [0; 48];
-        let pages = (0..u64::from(section.size)).step_by(PAGE).map(|offset| u64::from(section.address).saturating_add(offset));
+        let pages =
+            (0..u64::from(section.size)).step_by(PAGE).map(|offset| u64::from(section.address).saturating_add(offset));
         match section.kind {
-            SectionKind::SecMem if launch.vmm == Vmm::Gce => pages.for_each(|address| self.page(PageType::Unmeasured, &zero, address)),
-            SectionKind::SecMem | SectionKind::SvsmCaa => pages.for_each(|address| self.page(PageType::Zero, &zero, address)),
+            SectionKind::SecMem if launch.vmm == Vmm::Gce => {
+                pages.for_each(|address| self.page(PageType::Unmeasured, &zero, address))
+            }
+            SectionKind::SecMem | SectionKind::SvsmCaa => {
+                pages.for_each(|address| self.page(PageType::Zero, &zero, address))
+            }
             SectionKind::Secrets => self.page(PageType::Secrets, &zero, u64::from(section.address)),
             SectionKind::Cpuid => self.page(PageType::Cpuid, &zero, u64::from(section.address)),
             SectionKind::KernelHashes => match &launch.kernel {
@@ -62,7 +71,7 @@ impl Context {
         Ok(())
     }
 
-    pub(super) fn save_area(&mut self, page: &[u8; PAGE]) {
+    pub(crate) fn save_area(&mut self, page: &[u8; PAGE]) {
         self.page(PageType::Vmsa, &sha384(page), VMSA_ADDRESS);
     }
 

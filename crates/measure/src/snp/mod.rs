@@ -16,7 +16,7 @@ pub use vcpu::{UnknownVcpu, VcpuType};
 pub use vmsa::{GuestFeatures, Vmm, vmsa_page};
 
 use claims::{Code, LaunchDigest};
-use context::Context;
+pub(crate) use context::Context;
 
 /// Most virtual CPUs that a launch is measured for.
 pub const MAX_VCPUS: u32 = 1024;
@@ -67,33 +67,32 @@ pub fn measure(launch: &Launch<'_>) -> Result<LaunchDigest, MeasureError> {
     if !(1..=MAX_VCPUS).contains(&launch.vcpus) {
         return Err(MeasureError::Vcpus { got: launch.vcpus });
     }
+    let mut context = loaded(launch, Context::after_firmware(launch.ovmf))?;
+    let (boot, other) = save_areas(launch)?;
+    context.save_area(&boot);
+    for _ in 1..launch.vcpus {
+        context.save_area(&other);
+    }
+    Ok(context.digest())
+}
+
+/// Adds sections and kernel hashes to the context after the firmware; virtual CPUs come next.
+pub(crate) fn loaded(launch: &Launch<'_>, mut context: Context) -> Result<Context, MeasureError> {
     if launch.kernel.is_some() {
         launch.ovmf.needs_kernel_hashes()?;
     }
-    let mut context = Context::new();
-    context.firmware(launch.ovmf);
     // EC2 adds the CPUID page after all others.
-    let (early, late): (Vec<&Section>, Vec<&Section>) = launch
-        .ovmf
-        .sections()
-        .iter()
-        .partition(|section| launch.vmm != Vmm::Ec2 || section.kind != SectionKind::Cpuid);
+    let (early, late): (Vec<&Section>, Vec<&Section>) =
+        launch.ovmf.sections().iter().partition(|section| launch.vmm != Vmm::Ec2 || section.kind != SectionKind::Cpuid);
     for section in early.into_iter().chain(late) {
         context.section(section, launch)?;
     }
-    let boot = vmsa_page(launch.vmm, launch.vcpu_type, launch.guest_features, vmsa::BOOT_EIP, vmsa::Role::Boot);
-    context.save_area(&boot);
-    if launch.vcpus > 1 {
-        let other = vmsa_page(
-            launch.vmm,
-            launch.vcpu_type,
-            launch.guest_features,
-            launch.ovmf.reset_address()?,
-            vmsa::Role::Application,
-        );
-        for _ in 1..launch.vcpus {
-            context.save_area(&other);
-        }
-    }
-    Ok(context.digest())
+    Ok(context)
+}
+
+/// The save areas of the first and of the other virtual CPUs. The reset address counts only where there are others.
+pub(crate) fn save_areas(launch: &Launch<'_>) -> Result<([u8; 4096], [u8; 4096]), MeasureError> {
+    let page = |eip, role| vmsa_page(launch.vmm, launch.vcpu_type, launch.guest_features, eip, role);
+    let reset = if launch.vcpus > 1 { launch.ovmf.reset_address()? } else { vmsa::BOOT_EIP };
+    Ok((page(vmsa::BOOT_EIP, vmsa::Role::Boot), page(reset, vmsa::Role::Application)))
 }

@@ -54,7 +54,9 @@ pub enum OvmfError {
         kind: u32,
     },
     /// Kernel hashes cannot be measured.
-    #[error("the firmware lacks the kernel-hash section (type 0x10), so kernel, initrd and command line would not be measured")]
+    #[error(
+        "the firmware lacks the kernel-hash section (type 0x10), so kernel, initrd and command line would not be measured"
+    )]
     KernelHashes,
     /// Several CPUs need a reset address.
     #[error("the firmware names no start address for further virtual CPUs")]
@@ -108,7 +110,9 @@ impl<'a> Ovmf<'a> {
             match entry.guid {
                 HASH_TABLE_GUID => ovmf.hash_table = Some(number(entry.data, 0, "hash table entry", entry.offset)?),
                 RESET_GUID => ovmf.reset = Some(number(entry.data, 0, "reset block", entry.offset)?),
-                METADATA_GUID => metadata = Some((number(entry.data, 0, "metadata entry", entry.offset)?, entry.offset)),
+                METADATA_GUID => {
+                    metadata = Some((number(entry.data, 0, "metadata entry", entry.offset)?, entry.offset))
+                }
                 _ => {}
             }
         }
@@ -203,11 +207,8 @@ fn sections(bytes: &[u8], from_end: u32, entry: usize) -> Result<Vec<Section>, O
     let mut sections = Vec::new();
     for index in 0..count as usize {
         let at = index.saturating_mul(12).saturating_add(16);
-        let section = Section {
-            address: word(at)?,
-            size: word(at.saturating_add(4))?,
-            kind: kind(word(at.saturating_add(8))?)?,
-        };
+        let section =
+            Section { address: word(at)?, size: word(at.saturating_add(4))?, kind: kind(word(at.saturating_add(8))?)? };
         let page = PAGE as u32;
         let one_page = matches!(section.kind, SectionKind::KernelHashes | SectionKind::Secrets | SectionKind::Cpuid);
         let sound = section.address.is_multiple_of(page)

@@ -79,8 +79,9 @@ struct Page([u8; PAGE]);
 
 impl Page {
     fn segment(&mut self, offset: usize, selector: u16, attributes: u16, limit: u32, base: u64) {
-        let bytes = [selector.to_le_bytes().as_slice(), &attributes.to_le_bytes(), &limit.to_le_bytes(), &base.to_le_bytes()];
-        self.put(offset, &bytes.concat());
+        let (selector, attributes) = (selector.to_le_bytes(), attributes.to_le_bytes());
+        let (limit, base) = (limit.to_le_bytes(), base.to_le_bytes());
+        self.put(offset, &[selector.as_slice(), &attributes, &limit, &base].concat());
     }
 
     fn put(&mut self, offset: usize, bytes: &[u8]) {
