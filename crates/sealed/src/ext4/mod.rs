@@ -4,10 +4,12 @@ mod blocks;
 mod format;
 mod groups;
 mod layout;
+mod reader;
 mod scratch;
 mod xattr;
 
 pub use layout::{Layout, LayoutError, Options, Size};
+pub use reader::{Found, MAX_NAMES, ReadError, Reader, Stat, VolumeSources, blocks_of};
 pub use scratch::scratch;
 
 use std::io;
