@@ -14,7 +14,8 @@ pub(crate) const TLS_KEY: &str = "tls-key.pem";
 pub(crate) const TLS: &str = "tls.pem";
 pub(crate) const TOKEN_KEY: &str = "token-key.pem";
 pub(crate) const TOKEN: &str = "token.pem";
-pub(crate) const ADMIN_KEY: &str = "admin-key.pem";
+/// Name of the administrator's private key in a broker's folder.
+pub const ADMIN_KEY: &str = "admin-key.pem";
 pub(crate) const ADMIN: &str = "admin.pem";
 pub(crate) const MASTER: &str = "master.key";
 pub(crate) const FILES: [&str; 9] = [IDENTITY_KEY, IDENTITY, TLS_KEY, TLS, TOKEN_KEY, TOKEN, ADMIN_KEY, ADMIN, MASTER];
@@ -54,6 +55,12 @@ pub(crate) struct Keys {
     pub(crate) master: Master,
     /// SHA-256 of the identity's SubjectPublicKeyInfo.
     pub(crate) identity: Digest256,
+}
+
+/// The digest that guests and administrators pin: of the identity in a broker's folder.
+pub fn identity(folder: &Path) -> Result<Digest256, KeysError> {
+    let path = folder.join(IDENTITY);
+    spki_digest(&certificate(&path)?).ok_or(KeysError::Content { path, wanted: "a certificate" })
 }
 
 impl Keys {

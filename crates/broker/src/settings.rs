@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Name of the settings file in a broker's folder.
-pub(crate) const FILE_NAME: &str = "broker.toml";
+pub const FILE_NAME: &str = "broker.toml";
 
 /// How a broker runs.
 #[derive(Debug, Clone, Deserialize)]

@@ -11,6 +11,7 @@ mod http;
 mod keeper;
 mod key;
 
+pub use http::agent as pinned_agent;
 pub use keeper::{Keeper, Patience};
 
 use crate::evidence::{Attester, EvidenceError};

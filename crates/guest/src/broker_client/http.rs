@@ -23,7 +23,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const WHOLE: Duration = Duration::from_secs(60);
 
 /// An agent that speaks to nobody but the pinned server: HTTPS only, no proxy, no redirects.
-pub(super) fn agent(tls: ClientConfig, resolve: Resolve) -> Agent {
+pub fn agent(tls: ClientConfig, resolve: Resolve) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .https_only(true)
