@@ -4,6 +4,10 @@
 //! *Guarantees* that a manifest it returns has only known members and names only files inside the folder.
 //! *Does not check* anything for the guest: a manifest is the host's own note, and the guest never sees it.
 
+mod text;
+
+pub use text::{launch_script, readme};
+
 use claims::{Digest256, HostData};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

@@ -12,8 +12,12 @@ pub mod archive;
 pub mod build;
 pub mod bundle;
 pub mod cpio;
+pub mod firmware;
 pub mod initrd;
 pub mod modules;
 pub mod overlay;
 pub mod qcow2;
+pub mod root_volume;
 pub mod workload;
+
+mod volume_cache;

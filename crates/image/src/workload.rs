@@ -29,25 +29,6 @@ use std::path::{Path, PathBuf};
 pub const MAX_LENGTH: usize = 1 << 20;
 /// One GB of a drive size: 2^30 bytes, as QEMU's tools count.
 pub const GIGABYTE: u64 = 1 << 30;
-/// QEMU's names of virtual processors that a launch measurement can be predicted for.
-pub const VCPU_TYPES: &[&str] = &[
-    "EPYC",
-    "EPYC-v1",
-    "EPYC-v2",
-    "EPYC-v3",
-    "EPYC-v4",
-    "EPYC-IBPB",
-    "EPYC-Rome",
-    "EPYC-Rome-v1",
-    "EPYC-Rome-v2",
-    "EPYC-Rome-v3",
-    "EPYC-Milan",
-    "EPYC-Milan-v1",
-    "EPYC-Milan-v2",
-    "EPYC-Genoa",
-    "EPYC-Genoa-v1",
-];
-
 /// What a workload file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {

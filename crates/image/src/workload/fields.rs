@@ -42,9 +42,10 @@ impl Fields {
 
 /// The known word that looks most like `word`, if any looks like it at all.
 pub(super) fn nearest(word: &str, known: impl Iterator<Item = &'static str>) -> Option<String> {
-    let lower = word.to_lowercase().replace('-', "_");
+    let plain = |word: &str| word.to_lowercase().replace('-', "_");
+    let wanted = plain(word);
     known
-        .map(|candidate| (strsim::osa_distance(&lower, candidate), candidate))
+        .map(|candidate| (strsim::osa_distance(&wanted, &plain(candidate)), candidate))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 3)
         .map(|(_, candidate)| candidate.to_owned())

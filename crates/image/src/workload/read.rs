@@ -3,11 +3,12 @@
 use super::fields::{Fields, kind, nearest};
 use super::values::value_error;
 use super::yaml::{Entry, Found, Node, Value};
-use super::{DriveSizes, GIGABYTE, IssuerEntry, Place, Proof, VCPU_TYPES, Workload, WorkloadError, is_name};
+use super::{DriveSizes, GIGABYTE, IssuerEntry, Place, Proof, Workload, WorkloadError, is_name};
 use claims::reference::{Chips, Lease};
 use claims::site::{Broker, Network, Ports};
 use claims::snp::TcbVersion;
 use claims::workload::{Limits, UserData, WorkloadLog};
+use measure::snp::VcpuType;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -260,10 +261,10 @@ fn vcpus(top: &mut Fields) -> Result<(u32, String), WorkloadError> {
     let Some(node) = top.take("vcpu_type") else { return Ok((count as u32, "EPYC-v4".to_owned())) };
     let line = node.line;
     let kind = node.text("vcpu_type")?;
-    if VCPU_TYPES.contains(&kind.as_str()) {
+    if kind.parse::<VcpuType>().is_ok() {
         return Ok((count as u32, kind));
     }
-    let wanted = match nearest(&kind, VCPU_TYPES.iter().copied()) {
+    let wanted = match nearest(&kind, VcpuType::ALL.iter().map(|kind| kind.name())) {
         Some(nearest) => format!("an EPYC model (did you mean `{nearest}`?)"),
         None => "an EPYC model as `EPYC-v4` or `EPYC-Milan`".to_owned(),
     };
