@@ -7,9 +7,13 @@
 //! *Does not check* its own evidence: the broker does.
 
 pub mod broker_client;
+pub mod container;
 pub mod evidence;
+pub mod oci;
+pub mod seccomp;
 
 pub mod applog;
+pub mod boot;
 pub mod console;
 pub mod devices;
 pub mod dhcp;
