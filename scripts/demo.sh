@@ -32,8 +32,7 @@ say 'Attack 1: the host adds a kernel argument'
 copy changed-argument
 sed -i 's/"command_line": "/&debug /' "$work/changed-argument/manifest.json"
 attack changed-argument E-MEASUREMENT
-decision="$("$confide" audit show --json --last 50 | grep -o '"code":"E-MEASUREMENT"[^}]*"number":[0-9]*\|"number":[0-9]*[^}]*"code":"E-MEASUREMENT"' | grep -o '"number":[0-9]*' | tail -n 1 | cut -d: -f2)"
-"$confide" explain "$decision" | sed 's/^/    /'
+"$confide" explain last | sed 's/^/    /'
 "$confide" measure diff "$work/workspace/bundle" "$work/changed-argument" | sed 's/^/    /' || true
 
 say 'Attack 2: the host changes site.json'

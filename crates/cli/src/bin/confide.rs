@@ -1,2 +1,6 @@
 //! The `confide` command.
-fn main() {}
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    cli::main(None)
+}

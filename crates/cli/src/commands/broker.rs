@@ -1,0 +1,124 @@
+//! `confide broker`: make one, serve, look at it.
+
+use crate::Context;
+use crate::args::{BrokerInitArgs, BrokerServeArgs, BrokerStatusArgs};
+use crate::broker_api::{self, BrokerApi};
+use crate::outcome::{Failure, Outcome, Result};
+use broker::{InitOptions, Settings, Verifiers};
+use claims::Code;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+/// KBS port of NVFlare's deployment guide.
+const DEFAULT_PORT: u16 = 8999;
+const NO_LIST: &str = "no revocation list is distributed to this broker yet";
+
+/// `confide broker init`.
+pub(super) fn init(args: &BrokerInitArgs, context: &Context) -> Result {
+    let listen = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), DEFAULT_PORT);
+    if args.dry_run {
+        context.printer.say(format!("would make keys and settings in {}, to listen on {listen}", args.dir.display()));
+        return Ok(Outcome::Done);
+    }
+    let facts = make(&args.dir, listen, &args.name)?;
+    let answer = serde_json::json!({
+        "settings": facts.settings, "identity": facts.identity, "identity_key": facts.identity_key, "admin_key": facts.admin_key,
+    });
+    context.printer.data(&answer, || {
+        format!(
+            "made {}\n  identity   {}   (guests pin this; put it into the workload file's `broker:`)\n  \
+             next       confide broker serve --config {}\n  keep       {} offline once the broker runs: it only issues TLS leaves",
+            args.dir.display(),
+            facts.identity,
+            facts.settings.display(),
+            facts.identity_key.display(),
+        )
+    });
+    Ok(Outcome::Done)
+}
+
+/// Makes a broker's folder.
+pub(super) fn make(folder: &Path, listen: SocketAddr, names: &[String]) -> Result<broker::Facts> {
+    let options = InitOptions { listen, names: names.to_vec(), crl_absent_reason: Some(NO_LIST.to_owned()) };
+    broker::init(folder, &options).map_err(|error| {
+        Failure::environment(format!("cannot make a broker in {}", folder.display()))
+            .because(error)
+            .hint("a broker is never overwritten: name another folder")
+    })
+}
+
+/// `confide broker serve`.
+pub(super) fn serve(args: &BrokerServeArgs, context: &Context) -> Result {
+    let mut settings = Settings::load(&args.config).map_err(broker_api::no_settings)?;
+    if let Some(listen) = args.listen {
+        settings.listen = listen;
+    }
+    settings.dev = args.dev;
+    settings.insecure_http = args.insecure_http;
+    if args.show_settings {
+        context.printer.data(&serde_json::json!(format!("{settings:?}")), || format!("{settings:#?}"));
+        return Ok(Outcome::Done);
+    }
+    let extra = match (&context.development, args.dev) {
+        (Some(development), true) => Some(development.verifier(&args.workspace)?),
+        (None, true) => {
+            return Err(Failure::usage("--dev accepts emulated evidence, which confide cannot verify")
+                .code(Code::Emulated)
+                .hint("use confide-dev, or leave --dev away"));
+        }
+        (_, false) => None,
+    };
+    if extra.is_some() {
+        context.printer.warn("DEVELOPMENT BROKER: evidence of an emulated processor is accepted; it protects nothing");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::environment("cannot start a runtime").because(error))?;
+    let printer = context.printer.clone();
+    let ready = move |ready: broker::Ready| {
+        let address = serde_json::json!({ "address": ready.address.to_string(), "url": ready.url, "identity": ready.identity });
+        printer.data(&address, || ready.address.to_string());
+        let _ = std::io::stdout().flush();
+        printer.say(format!("broker: serving at {}, identity {}", ready.url, ready.identity));
+    };
+    runtime
+        .block_on(async {
+            let end = end_of_service()?;
+            broker::serve(settings, Verifiers { extra }, ready, end).await.map_err(|error| {
+                Failure::environment("the broker cannot serve").because(error).hint("is another program on its port? --listen names another")
+            })
+        })
+        .map(|()| Outcome::Done)
+}
+
+fn end_of_service() -> Result<impl Future<Output = ()> + Send> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |error| Failure::environment("cannot listen for signals").because(error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// `confide broker status`.
+pub(super) fn status(args: &BrokerStatusArgs, context: &Context) -> Result {
+    let api = BrokerApi::open(&args.broker)?;
+    let mut status = api.get("/confide/v0/status")?;
+    if let Some(members) = status.as_object_mut() {
+        members.insert("url".into(), api.url().into());
+        members.insert("identity".into(), api.identity().to_string().into());
+    }
+    context.printer.data(&status, || {
+        let lines = status.as_object().into_iter().flatten().map(|(name, value)| {
+            format!("{name:<20} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    Ok(Outcome::Done)
+}

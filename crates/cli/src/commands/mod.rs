@@ -1,0 +1,80 @@
+//! One file per verb.
+
+mod audit;
+mod broker;
+mod build;
+mod data;
+mod doctor;
+mod down;
+mod evidence;
+mod explain;
+mod generated;
+mod inspect;
+mod launch;
+mod measure;
+mod reference;
+mod secret;
+mod up;
+
+use crate::args::{BrokerCommand, Command, DataCommand, EvidenceCommand, MeasureCommand};
+use crate::{Context, Result};
+
+/// Runs one command.
+pub(crate) fn run(command: Command, context: &Context) -> Result {
+    match command {
+        Command::Up(args) => up::run(&args, context),
+        Command::Down(args) => down::run(&args, context),
+        Command::Build(args) => build::run(&args, context),
+        Command::Inspect(args) => inspect::run(&args, context),
+        Command::Launch(args) => launch::run(&args, context),
+        Command::Measure(MeasureCommand::Snp(args)) => measure::snp(&args, context),
+        Command::Measure(MeasureCommand::Diff(args)) => measure::diff(&args, context),
+        Command::Evidence(EvidenceCommand::Get(args)) => evidence::get(&args, context),
+        Command::Evidence(EvidenceCommand::Verify(args)) => evidence::verify(&args, context),
+        Command::Evidence(EvidenceCommand::Show(args)) => evidence::show(&args, context),
+        Command::Explain(args) => explain::run(&args, context),
+        Command::Broker(BrokerCommand::Init(args)) => broker::init(&args, context),
+        Command::Broker(BrokerCommand::Serve(args)) => broker::serve(&args, context),
+        Command::Broker(BrokerCommand::Status(args)) => broker::status(&args, context),
+        Command::Secret(command) => secret::run(&command, context),
+        Command::Reference(command) => reference::run(&command, context),
+        Command::Audit(command) => audit::run(&command, context),
+        Command::Data(DataCommand::Add(args)) => data::add(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
+        Command::Completions(args) => generated::completions(&args),
+        Command::Man(args) => generated::man(&args, context),
+    }
+}
+
+/// A table of the objects under `list[member]`: a column per name, missing members left empty.
+fn table(list: &serde_json::Value, member: &str, columns: &[&str]) -> String {
+    let cell = |row: &serde_json::Value, column: &str| match row.get(column) {
+        None | Some(serde_json::Value::Null) => String::new(),
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(serde_json::Value::Array(values)) => {
+            values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect::<Vec<_>>().join(", ")
+        }
+        Some(other) => other.to_string(),
+    };
+    let rows: Vec<Vec<String>> = list
+        .get(member)
+        .and_then(serde_json::Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|row| columns.iter().map(|column| cell(row, column)).collect())
+        .collect();
+    if rows.is_empty() {
+        return "none".to_owned();
+    }
+    let head: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
+    let all: Vec<&Vec<String>> = std::iter::once(&head).chain(&rows).collect();
+    let widths: Vec<usize> =
+        (0..columns.len()).map(|index| all.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
+    all.iter()
+        .map(|row| {
+            let line: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            line.join("  ").trim_end().to_owned()
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}

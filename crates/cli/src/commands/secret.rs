@@ -1,0 +1,108 @@
+//! `confide secret`: what a broker keeps.
+
+use crate::Context;
+use crate::args::{SecretCommand, SecretGetArgs};
+use crate::broker_api::BrokerApi;
+use crate::outcome::{self, Failure, Outcome, Result};
+use claims::Code;
+use std::io::Read;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Largest secret.
+const MAX_LENGTH: u64 = 1 << 20;
+
+/// Runs the command.
+pub(super) fn run(command: &SecretCommand, context: &Context) -> Result {
+    match command {
+        SecretCommand::Put(args) => {
+            let path = resource(&args.path)?;
+            let value = read_value(&args.file)?;
+            let api = BrokerApi::open(&args.broker)?;
+            if args.dry_run {
+                context.printer.say(format!("would store {} bytes as {}", value.len(), args.path));
+                return Ok(Outcome::Done);
+            }
+            api.post(&path, &value, "application/octet-stream")?;
+            let stored = serde_json::json!({ "stored": args.path, "bytes": value.len() });
+            context.printer.data(&stored, || format!("stored {} ({} bytes)", args.path, value.len()));
+        }
+        SecretCommand::Get(args) => {
+            let value = get(args)?;
+            value
+                .expose(|bytes| context.printer.bytes(bytes))
+                .map_err(|error| Failure::environment("cannot write to stdout").because(error))?;
+        }
+        SecretCommand::List(args) => {
+            let list = BrokerApi::open(&args.broker)?.get("/confide/v0/resources")?;
+            context.printer.data(&list, || super::table(&list, "resources", &["path", "version", "bytes", "updated"]));
+        }
+        SecretCommand::Delete(args) => {
+            let path = resource(&args.path)?;
+            let api = BrokerApi::open(&args.broker)?;
+            if args.dry_run {
+                context.printer.say(format!("would delete {}", args.path));
+                return Ok(Outcome::Done);
+            }
+            api.delete(&path)?;
+            context.printer.data(&serde_json::json!({ "deleted": args.path }), || format!("deleted {}", args.path));
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// A broker releases a value to attested guests only, never to an administrator: this attests with the TEE it runs in.
+fn get(args: &SecretGetArgs) -> Result<claims::Secret<Vec<u8>>> {
+    checked(&args.path)?;
+    let identity = args.identity.parse().map_err(|error| {
+        Failure::usage("--identity is not a SHA-256").because(error).hint("`confide broker status` prints it")
+    })?;
+    let attester = guest::evidence::detect().map_err(|error| {
+        Failure::environment("this machine is not a confidential guest, so no broker releases a secret to it")
+            .code(error.code())
+            .because(error)
+            .hint("administrators store, list and delete secrets; only attested guests read them")
+    })?;
+    let site = args.site.as_deref().map(outcome::read).transpose()?.unwrap_or_default();
+    let failed = |error: guest::broker_client::ClientError| {
+        let failure = if error.is_refusal() { Failure::refused("the broker refused") } else { Failure::environment("the broker did not answer") };
+        failure.code(error.code()).because(error)
+    };
+    let pinned = attest::channel::Pinned::new(identity);
+    let client = guest::broker_client::KbsClient::new(&args.url, pinned, crate::broker_api::resolve(), attester.into()).map_err(failed)?;
+    client.attest(&site).and_then(|session| session.resource(&args.path)).map_err(failed)
+}
+
+/// The KBS path of a resource, checked before it is sent.
+pub(super) fn resource(path: &str) -> Result<String> {
+    Ok(format!("/kbs/v0/resource/{}", checked(path)?))
+}
+
+/// Three segments as the KBS protocol wants them (the broker checks again).
+fn checked(path: &str) -> Result<&str> {
+    let sound = |segment: &str| {
+        segment.starts_with(|first: char| first.is_ascii_alphanumeric() || "_-".contains(first))
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+    };
+    let segments: Vec<&str> = path.split('/').collect();
+    if segments.len() == 3 && segments.iter().all(|segment| sound(segment)) {
+        return Ok(path);
+    }
+    Err(Failure::usage(format!("`{path}` is not REPOSITORY/TYPE/TAG")).code(Code::Path))
+}
+
+fn read_value(file: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let mut value = Zeroizing::new(Vec::new());
+    let mut read = |reader: &mut dyn Read| reader.take(MAX_LENGTH + 1).read_to_end(&mut value);
+    if file == Path::new("-") {
+        read(&mut std::io::stdin().lock())
+    } else {
+        std::fs::File::open(file).and_then(|mut file| read(&mut file))
+    }
+    .map_err(|error| outcome::cannot("read", file, error))?;
+    match value.len() as u64 {
+        0 => Err(Failure::usage("the secret is empty")),
+        length if length > MAX_LENGTH => Err(Failure::usage(format!("a secret has at most {MAX_LENGTH} bytes"))),
+        _ => Ok(value),
+    }
+}

@@ -1,0 +1,254 @@
+//! The VM is booted for real: once as it was built, then after each thing the host can change.
+//!
+//! One test, because all of it shares one broker and one bundle, and two virtual CPUs are all there is.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+struct House {
+    folder: tempfile::TempDir,
+    guest: PathBuf,
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+impl House {
+    /// Everything a boot needs, or why there is none.
+    fn open() -> Result<Self, String> {
+        let guest = Path::new(env!("CARGO_BIN_EXE_confide-dev")).with_file_name("confide-guest");
+        let archive = repository().join("examples/hello/hello.tar");
+        for (path, maker) in [(&guest, "scripts/build.sh"), (&archive, "scripts/build.sh")] {
+            if !path.exists() {
+                return Err(format!("{} is not there; {maker} makes it", path.display()));
+            }
+        }
+        let parts = Command::new("bash").arg(repository().join("scripts/setup.sh")).arg("--check").output();
+        match parts {
+            Ok(output) if output.status.success() => Ok(Self { folder: tempfile::tempdir().unwrap(), guest }),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn confide_dev(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_confide-dev"))
+            .args(arguments)
+            .env("CONFIDE_WORKSPACE", self.path("workspace"))
+            .env("CONFIDE_BROKER_DIR", self.path("workspace/broker"))
+            .output()
+            .unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.confide_dev(arguments);
+        assert!(output.status.success(), "{arguments:?}\n{}", text(&output));
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap()
+    }
+
+    /// A copy of the bundle that `change` has been let at.
+    fn changed(&self, name: &str, change: impl FnOnce(&Path)) -> PathBuf {
+        let copy = self.path(name);
+        let status = Command::new("cp").arg("-r").arg(self.path("workspace/bundle")).arg(&copy).status().unwrap();
+        assert!(status.success());
+        change(&copy);
+        copy
+    }
+
+    /// Starts a bundle that must be refused; returns what the launcher said.
+    fn refused(&self, bundle: &Path, code: &str) -> String {
+        let output = self.confide_dev(&["launch", bundle.to_str().unwrap(), "--publish", "8080:0"]);
+        let words = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{code}\n{words}");
+        assert!(words.contains(&format!("confide: halt code={code} ")), "{code}\n{words}");
+        assert!(!words.contains("step=container"), "{code}\n{words}");
+        words
+    }
+
+    fn last_decision(&self, code: &str) -> Value {
+        let list = self.json(&["audit", "show", "--json", "--last", "100"]);
+        let entries = list["entries"].as_array().unwrap();
+        entries.iter().rev().find(|entry| entry["code"] == code).unwrap_or_else(|| panic!("no {code} in {list}")).clone()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let output = self.confide_dev(&["down"]);
+        if std::thread::panicking() {
+            for log in ["vm.log", "broker.log"] {
+                let words = std::fs::read(self.path("workspace").join(log)).unwrap_or_default();
+                println!("== {log}\n{}", String::from_utf8_lossy(&words));
+            }
+            println!("== down\n{}", text(&output));
+        }
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn edit(path: &Path, from: &str, to: &str) {
+    let before = std::fs::read_to_string(path).unwrap();
+    let after = before.replacen(from, to, 1);
+    assert_ne!(before, after, "{from} is not in {}", path.display());
+    std::fs::write(path, after).unwrap();
+}
+
+#[test]
+fn one_guest_is_believed_and_every_changed_one_is_refused() {
+    let house = match House::open() {
+        Ok(house) => house,
+        Err(why) => {
+            println!("skipped: boots: {why}");
+            return;
+        }
+    };
+    let workload = repository().join("examples/hello/workload.yml");
+    let up = ["up", workload.to_str().unwrap(), "--json", "--guest", house.guest.to_str().unwrap()];
+
+    println!("boot: as built");
+    let answer = house.json(&up);
+    assert_eq!(answer["attested"], true);
+    assert_eq!(answer["emulated"], true);
+    assert_eq!(answer["proof"]["right"], true);
+    let explained = house.confide_dev(&["explain", answer["decision"].as_str().unwrap()]);
+    assert!(text(&explained).contains("permitted"), "{}", text(&explained));
+
+    println!("boot: a second guest beside the first is served and flagged");
+    beside(&house);
+
+    println!("boot: a changed command line");
+    let bundle = house.changed("command-line", |copy| {
+        edit(&copy.join("manifest.json"), "\"command_line\": \"", "\"command_line\": \"debug ");
+    });
+    house.refused(&bundle, "E-MEASUREMENT");
+    let entry = house.last_decision("E-MEASUREMENT");
+    let page = text(&house.confide_dev(&["explain", &entry["decision"].as_str().unwrap().to_owned()]));
+    assert!(page.contains("E-MEASUREMENT") && page.contains("wanted"), "{page}");
+    let difference = text(&house.confide_dev(&[
+        "measure",
+        "diff",
+        house.path("workspace/bundle").to_str().unwrap(),
+        bundle.to_str().unwrap(),
+    ]));
+    assert!(difference.contains("kernel command line: `debug` added; all else equal"), "{difference}");
+
+    println!("boot: a changed site.json");
+    let bundle = house.changed("site", |copy| {
+        edit(&copy.join("site.json"), "\"check_frequency\": 120", "\"check_frequency\": 999");
+    });
+    house.refused(&bundle, "E-SITE");
+
+    println!("boot: a changed site.json, and the host says so at launch");
+    let bundle = house.changed("site-and-host-data", |copy| {
+        let manifest = std::fs::read_to_string(copy.join("manifest.json")).unwrap();
+        let manifest: Value = serde_json::from_str(&manifest).unwrap();
+        edit(&copy.join("site.json"), "\"check_frequency\": 120", "\"check_frequency\": 999");
+        let digest = claims::site::host_data(&std::fs::read(copy.join("site.json")).unwrap());
+        edit(&copy.join("manifest.json"), manifest["host_data"].as_str().unwrap(), &digest.to_string());
+    });
+    house.refused(&bundle, "E-HOST-DATA");
+
+    println!("boot: a flipped block of the root volume");
+    let bundle = house.changed("root", |copy| {
+        let status = Command::new("qemu-io")
+            .args(["-f", "qcow2", "-c", "write -q -P 0x55 16M 4k"])
+            .arg(copy.join("crypt_root.qcow2"))
+            .status()
+            .unwrap();
+        assert!(status.success());
+    });
+    house.refused(&bundle, "E-ROOT");
+
+    println!("boot: a wrong volume key");
+    let path = volume_key_path(&house);
+    let wrong = house.path("wrong.key");
+    std::fs::write(&wrong, [7; 32]).unwrap();
+    house.json(&["secret", "put", &path, "--file", wrong.to_str().unwrap(), "--json"]);
+    let bundle = house.changed("wrong-key", |_| {});
+    house.refused(&bundle, "E-ROOT");
+
+    let whole = house.json(&["audit", "verify", "--json"]);
+    assert_eq!(whole["ok"], true, "{whole}");
+    no_secret_in_any_log(&house);
+}
+
+fn volume_key_path(house: &House) -> String {
+    let site: Value = serde_json::from_slice(&std::fs::read(house.path("workspace/bundle/site.json")).unwrap()).unwrap();
+    site["volume_key"].as_str().unwrap().to_owned()
+}
+
+/// Starts the same bundle once more while the first guest runs, until its workload is up.
+fn beside(house: &House) {
+    use std::io::{BufRead, BufReader};
+    let copy = house.changed("second", |_| {});
+    let mut child = Command::new(env!("CARGO_BIN_EXE_confide-dev"))
+        .arg("launch")
+        .arg(&copy)
+        .args(["--publish", "8080:0"])
+        .env("CONFIDE_WORKSPACE", house.path("workspace"))
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut seen = Vec::new();
+    let mut ready = false;
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        ready |= line.contains("step=ready");
+        seen.push(line);
+        if ready {
+            break;
+        }
+    }
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    child.wait().unwrap();
+    assert!(ready, "{}", seen.join("\n"));
+    let list = house.json(&["audit", "show", "--json", "--last", "100"]);
+    assert!(list["entries"].as_array().unwrap().iter().any(|entry| entry["concurrent"] == true), "{list}");
+}
+
+/// Adversary 61: no secret, raw, as hex or as base64, in any log, disk in clear, or list of arguments.
+fn no_secret_in_any_log(house: &House) {
+    use base64::Engine;
+    let workspace = house.path("workspace");
+    let folder = |name: &str| std::fs::read_dir(workspace.join(name)).unwrap().flatten().map(|entry| entry.path());
+    let secrets: Vec<(String, Vec<u8>)> = folder("keys")
+        .chain(folder("secrets"))
+        .map(|path| (path.display().to_string(), std::fs::read(&path).unwrap()))
+        .collect();
+    assert_eq!(secrets.len(), 2, "one volume key and one secret of the workload");
+    let mut places: Vec<(String, Vec<u8>)> = Vec::new();
+    for name in ["vm.log", "broker.log", "running.json", "bundle/applog.qcow2", "bundle/site.json", "bundle/manifest.json", "bundle/reference.json"] {
+        places.push((name.to_owned(), std::fs::read(workspace.join(name)).unwrap_or_default()));
+    }
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        for file in ["cmdline", "environ"] {
+            places.push((format!("{}/{file}", entry.path().display()), std::fs::read(entry.path().join(file)).unwrap_or_default()));
+        }
+    }
+    for (what, secret) in secrets {
+        assert_eq!(secret.len(), 32, "{what}");
+        let forms = [
+            secret.clone(),
+            hex::encode(&secret).into_bytes(),
+            hex::encode_upper(&secret).into_bytes(),
+            base64::engine::general_purpose::STANDARD_NO_PAD.encode(&secret).into_bytes(),
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&secret).into_bytes(),
+        ];
+        for (place, bytes) in &places {
+            for form in &forms {
+                assert!(!bytes.windows(form.len()).any(|window| window == form), "{what} is in {place}");
+            }
+        }
+    }
+}
