@@ -8,7 +8,7 @@
 mod snapshot;
 mod window;
 
-pub use snapshot::{Snapshot, pack};
+pub use snapshot::{EVERY, Snapshot, pack};
 pub use window::{Full, Window};
 
 use claims::boot::LogFile;

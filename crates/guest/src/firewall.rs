@@ -8,6 +8,7 @@
 use crate::network::netlink::{ACK, APPEND, Attributes, Batch, CREATE, NetlinkError, exchange};
 use claims::Code;
 use claims::site::Ports;
+use rustix::io::Errno;
 use rustix::net::netlink;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -40,13 +41,19 @@ impl Rules {
         Self { ports: Ports { inbound: Vec::new(), outbound: Vec::new() }, dns: Vec::new(), broker: Vec::new() }
     }
 
-    /// Replaces the rules in force by these.
+    /// Replaces the rules in force by these. A kernel without the reject module drops what it should reject.
     pub fn apply(&self) -> Result<(), FirewallError> {
-        Ok(exchange(Some(netlink::NETFILTER), &self.batch())?)
+        let result = match exchange(Some(netlink::NETFILTER), &self.batch(Verdict::Reject)) {
+            Err(NetlinkError::Refused { source: Errno::NOENT | Errno::OPNOTSUPP, .. }) => {
+                exchange(Some(netlink::NETFILTER), &self.batch(Verdict::Drop))
+            }
+            result => result,
+        };
+        Ok(result?)
     }
 
-    /// The netlink messages of these rules.
-    pub fn batch(&self) -> Batch {
+    /// The netlink messages of these rules; `refused` is what becomes of outgoing traffic that no rule lets through.
+    fn batch(&self, refused: Verdict) -> Batch {
         let mut batch = Batch::default();
         batch.message(BATCH_BEGIN, 0, &generic(0, NFTABLES), |_| {});
         // New, delete, new: the delete must find a table.
@@ -59,7 +66,7 @@ impl Rules {
         for rule in self.input() {
             rule.append(&mut batch, Chain::Input);
         }
-        for rule in self.output() {
+        for rule in self.output(refused) {
             rule.append(&mut batch, Chain::Output);
         }
         batch.message(BATCH_END, 0, &generic(0, NFTABLES), |_| {});
@@ -79,7 +86,7 @@ impl Rules {
         rules
     }
 
-    fn output(&self) -> Vec<Rule> {
+    fn output(&self, refused: Verdict) -> Vec<Rule> {
         let mut rules = vec![
             Rule::new(Verdict::Drop).family(IPV6),
             Rule::new(Verdict::Accept).loopback(META_OIF),
@@ -102,7 +109,7 @@ impl Rules {
                 rules.push(Rule::new(Verdict::Accept).protocol(protocol).ports(DESTINATION, range.clone()));
             }
         }
-        rules.push(Rule::new(Verdict::Reject));
+        rules.push(Rule::new(refused));
         rules
     }
 }
@@ -362,11 +369,11 @@ mod tests {
             "b0000000", "060a", "050c", "01000000", "00000000", "01000000", // header and nfgenmsg
             "0c000100", "636f6e6669646500", // table
             "0a000200", "696e707574000000", // chain
-            "80000480", // list
+            "84000480", // list
             "24000180", "09000100", "6d65746100000000", "14000280", "0800010000000001", "0800020000000010",
             "2c000180", "08000100", "636d7000", "20000280", "0800010000000001", "0800020000000000",
             "0c000380", "0500010006000000",
-            "2c000180", "0e000100", "696d6d6564696174650000", "00", "1c000280", "0800010000000000",
+            "30000180", "0e000100", "696d6d6564696174650000", "00", "1c000280", "0800010000000000",
             "10000280", "0c000280", "0800010000000001",
         );
         assert_eq!(hex::encode(batch.bytes()), wanted);
@@ -376,8 +383,8 @@ mod tests {
     fn closed_rules_open_no_port() {
         let closed = Rules::closed();
         assert_eq!(closed.input().len(), 4);
-        assert_eq!(closed.output().last().map(|rule| rule.verdict), Some(Verdict::Reject));
+        assert_eq!(closed.output(Verdict::Reject).last().map(|rule| rule.verdict), Some(Verdict::Reject));
         let v6_broker = Rules { broker: vec!["[::1]:8999".parse().unwrap()], ..Rules::closed() };
-        assert_eq!(v6_broker.output().len(), closed.output().len());
+        assert_eq!(v6_broker.output(Verdict::Drop).len(), closed.output(Verdict::Drop).len());
     }
 }

@@ -110,11 +110,22 @@ pub fn load(modules: &[Module], wanted: impl Fn(Need) -> bool) -> Result<usize, 
         let flags = if compressed { MODULE_INIT_COMPRESSED_FILE } else { 0 };
         match rustix::system::finit_module(&file, c"", flags) {
             Ok(()) | Err(Errno::EXIST) => loaded = loaded.saturating_add(1),
+            // The driver is sound, its hardware is not here; who needs it will say so.
+            Err(Errno::NODEV) => {}
             Err(_) if module.need == Need::Optional => {}
             Err(source) => return Err(ModulesError::Refused { file: module.file.clone(), source }),
         }
     }
     Ok(loaded)
+}
+
+/// Removes the modules, which nobody needs any more, and gives their memory back.
+pub fn forget() {
+    for entry in std::fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+        // WHY: what stays costs memory only; the kernel loads none of it any more.
+        let _ = std::fs::remove_file(entry.path());
+    }
+    let _ = rustix::mount::unmount(FOLDER, rustix::mount::UnmountFlags::DETACH);
 }
 
 const MODULE_INIT_COMPRESSED_FILE: i32 = 4; // include/uapi/linux/module.h

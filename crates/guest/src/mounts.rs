@@ -4,6 +4,10 @@
 //! *Guarantees* that what the host controls is mounted nosuid, nodev, noexec and nosymfollow.
 //! *Does not check* file contents.
 
+mod superblock;
+
+pub use superblock::{Implausible, plausible_ext4};
+
 use crate::console::Public;
 use crate::modules;
 use crate::public;
@@ -101,15 +105,6 @@ pub fn leave_initramfs() -> Result<(), MountError> {
     rustix::mount::mount_move(".", "/").map_err(failed)?;
     rustix::process::chroot(".").map_err(failed)?;
     rustix::process::chdir("/").map_err(failed)
-}
-
-/// Removes the modules, which nobody needs any more, and their memory.
-pub fn forget_modules() {
-    for entry in std::fs::read_dir(modules::FOLDER).into_iter().flatten().flatten() {
-        // WHY: what stays costs memory only; loading is switched off by the kernel.
-        let _ = std::fs::remove_file(entry.path());
-    }
-    let _ = rustix::mount::unmount(modules::FOLDER, UnmountFlags::DETACH);
 }
 
 /// A sealed volume, whose blocks dm-verity checks.

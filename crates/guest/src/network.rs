@@ -106,6 +106,15 @@ impl Network {
         Ok(Self { card, address, lease: Mutex::new(lease), resolver, rules: Mutex::new(rules), broker })
     }
 
+    /// For the broker's client: [`Network::broker_addresses`] for the broker itself, and nothing for anybody else.
+    pub fn resolve(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+        let ours = self.broker.as_ref().is_some_and(|(name, number)| name.eq_ignore_ascii_case(host) && *number == port);
+        if !ours {
+            return Err(std::io::ErrorKind::PermissionDenied.into());
+        }
+        self.broker_addresses().map_err(std::io::Error::other)
+    }
+
     /// The broker's addresses now, with the firewall open for them. Looks the name up each time, because an address
     /// can change while a guest runs.
     pub fn broker_addresses(&self) -> Result<Vec<SocketAddr>, NetworkError> {

@@ -6,7 +6,7 @@
 //! *Does not check* the tail's integrity: it is encrypted, not authenticated. A host that changes blocks there while
 //! the workload runs can damage what the workload wrote, but reads nothing and cannot choose what comes out.
 
-use crate::console::Public;
+use crate::console::{Disclose, Public};
 use crate::devices::BlockDevice;
 use crate::mapper::{Crypt, Mapper, MapperError};
 use crate::mounts::{self, MountError};
@@ -14,8 +14,7 @@ use crate::public;
 use claims::volume::{BLOCK_SIZE, Geometry};
 use claims::{Code, Secret};
 use sealed::WriteAt;
-use sealed::ext4::{Layout, LayoutError, NoSources, Options, Size};
-use sealed::tree::{Meta, Tree};
+use sealed::ext4::LayoutError;
 use std::fs::OpenOptions;
 use zeroize::Zeroizing;
 
@@ -26,6 +25,15 @@ pub enum Place {
     Drive(u64),
     /// In memory: the drive has no tail to speak of.
     Memory,
+}
+
+impl Disclose for Place {
+    fn disclose(&self) -> Public {
+        match self {
+            Self::Drive(bytes) => public!("on the drive with ", *bytes >> 20, " MiB"),
+            Self::Memory => public!("in memory"),
+        }
+    }
 }
 
 /// Why there is no scratch area.
@@ -95,28 +103,15 @@ fn random_key() -> Result<Secret<[u8; 64]>, ScratchError> {
     Ok(Secret::new(*bytes))
 }
 
-/// Writes an empty file system: every block it gives, whatever stood there before.
+/// Writes an empty file system, whatever stood there before.
 fn write_empty(device: &dyn WriteAt, length: u64) -> Result<(), ScratchError> {
     let mut uuid = [0; 16];
     aws_lc_rs::rand::fill(&mut uuid).map_err(|_| ScratchError::Random)?;
-    let options = Options { size: Size::Bytes(length), label: "scratch".into(), uuid, journal: false, time: 0 };
-    let layout = Layout::plan(&Tree::new(Meta::plain(0o755)), &options)?;
-    let mut chunk = vec![0; CHUNK_BLOCKS as usize * BLOCK_SIZE as usize];
-    for range in layout.allocated() {
-        let mut block = range.start;
-        while block < range.end {
-            let blocks = CHUNK_BLOCKS.min(range.end.saturating_sub(block));
-            let bytes = usize::try_from(blocks.saturating_mul(BLOCK_SIZE)).unwrap_or(0);
-            let part = chunk.get_mut(..bytes).unwrap_or_default();
-            layout.fill(block, part, &NoSources).map_err(ScratchError::Write)?;
-            device.write_all_at(block.saturating_mul(BLOCK_SIZE), part).map_err(ScratchError::Write)?;
-            block = block.saturating_add(blocks);
-        }
+    for (offset, bytes) in sealed::ext4::scratch(length, uuid, 0)? {
+        device.write_all_at(offset, &bytes).map_err(ScratchError::Write)?;
     }
     Ok(())
 }
-
-const CHUNK_BLOCKS: u64 = 64;
 
 #[cfg(test)]
 mod tests {

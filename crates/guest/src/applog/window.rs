@@ -117,10 +117,11 @@ mod tests {
     fn a_wrapped_log_says_where_the_newest_output_ends() {
         let (file, device) = drive();
         let mut window = Window::new(device, 0, 100, Full::Wrap);
-        window.append(&[b'a'; 39]).unwrap();
+        let room = 100 - MARK.len();
+        window.append(&vec![b'a'; room + 1]).unwrap();
         window.append(b"new").unwrap();
         let bytes = std::fs::read(file.path()).unwrap();
         let text = String::from_utf8_lossy(&bytes);
-        assert!(text.starts_with(&format!("new{}", String::from_utf8_lossy(MARK))), "{text:?}");
+        assert!(text.starts_with(&format!("anew{}", String::from_utf8_lossy(MARK))), "{text:?}");
     }
 }

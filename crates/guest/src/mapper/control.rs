@@ -1,6 +1,7 @@
 //! The ioctls of `/dev/mapper/control` (include/uapi/linux/dm-ioctl.h, interface 4).
 
 use super::Table;
+use claims::Code;
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, opcode};
 use std::ffi::c_void;
@@ -45,6 +46,16 @@ pub enum MapperError {
         /// For which device.
         name: &'static str,
     },
+}
+
+impl MapperError {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Absent(_) => Code::Kernel,
+            Self::Call { .. } | Self::TooLong { .. } => Code::Drive,
+        }
+    }
 }
 
 impl Mapper {
