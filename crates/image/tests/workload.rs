@@ -329,3 +329,12 @@ proptest::proptest! {
         let _ = parse(&format!("{LEAST}{text}"));
     }
 }
+
+#[test]
+fn the_example_reads() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hello/workload.yml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let workload = Workload::parse(&text, Place { file: &file, home: None }).unwrap();
+    assert_eq!(workload.docker_archive, file.with_file_name("hello.tar"));
+    assert_eq!(workload.resources, [workload.proof.unwrap().secret]);
+}
