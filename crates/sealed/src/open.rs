@@ -6,10 +6,10 @@
 //! itself: good for looking, not for trusting.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use crate::ReadAt;
 use crate::luks2::{HEADER_BYTES, Header, ProfileError};
 use crate::verity::{self, FAN_OUT, HASH};
 use crate::xts::{Direction, Xts, XtsError};
-use crate::ReadAt;
 use claims::volume::{BLOCK_SIZE, DATA_OFFSET, Drive, Geometry, VolumeKey};
 use claims::{Code, Secret, VerityRoot};
 use std::collections::HashMap;
@@ -214,10 +214,7 @@ impl<D: ReadAt> SealedReader<D> {
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut context = match kept {
             Some(context) => context,
-            None => self
-                .key
-                .expose(|key| Xts::new(key, Direction::Open))
-                .map_err(OpenError::Cipher)?,
+            None => self.key.expose(|key| Xts::new(key, Direction::Open)).map_err(OpenError::Cipher)?,
         };
         context.apply(block.wrapping_mul(BLOCK_SIZE / 512), BLOCK, out).map_err(OpenError::Cipher)?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(context);

@@ -143,8 +143,7 @@ impl<'a> Pipeline<'a> {
     fn run(&self, keep: impl Fn(u64, &[u8]) + Sync) -> Result<Builder, SealError> {
         let mut hashed: Vec<Hashed> = Vec::new();
         std::thread::scope(|scope| {
-            let workers: Vec<_> =
-                (1..self.job.threads.max(1)).map(|_| scope.spawn(|| self.work(&keep))).collect();
+            let workers: Vec<_> = (1..self.job.threads.max(1)).map(|_| scope.spawn(|| self.work(&keep))).collect();
             hashed.extend(self.work(&keep));
             for worker in workers {
                 match worker.join() {

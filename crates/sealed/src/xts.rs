@@ -72,9 +72,8 @@ impl Xts {
             };
             // SAFETY: input and output are the same `length` bytes of `unit`, which the library allows (equal
             // pointers); XTS has no padding, so no more than `length` bytes are written.
-            let done = unsafe {
-                EVP_CipherUpdate(self.0.as_ptr(), unit.as_mut_ptr(), &mut written, unit.as_ptr(), length)
-            };
+            let done =
+                unsafe { EVP_CipherUpdate(self.0.as_ptr(), unit.as_mut_ptr(), &mut written, unit.as_ptr(), length) };
             if set != 1 || done != 1 || written != length {
                 return Err(XtsError { what: "the library refused" });
             }

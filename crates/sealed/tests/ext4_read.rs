@@ -1,5 +1,7 @@
 //! The reader: our volumes, mke2fs's, and damaged ones.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stop at the first error")]
 
+#[cfg(test)]
 mod support;
 
 use proptest::prelude::*;
@@ -48,7 +50,8 @@ fn one_of_everything_reads_back() {
     let tree = sampler();
     let bytes = image(&Layout::plan(&tree, &options(Size::Minimal)).unwrap(), &Pattern);
     let reader = Reader::open(bytes).unwrap();
-    let wanted = flat(&tree, &|source, offset, out| sealed::ext4::Sources::read(&Pattern, source, offset, out).unwrap());
+    let wanted =
+        flat(&tree, &|source, offset, out| sealed::ext4::Sources::read(&Pattern, source, offset, out).unwrap());
     assert_eq!(flat_of_reader(&reader), wanted);
     assert_eq!(reader.identity(), (&b"confide"[..], UUID));
     assert_eq!(contents(&reader, "/short-link").len(), 100_000);
@@ -60,7 +63,8 @@ fn a_volume_is_made_again_larger_with_more_in_it() {
     let bytes = image(&Layout::plan(&sampler(), &options(Size::Bytes(32 << 20))).unwrap(), &Pattern);
     let reader = Reader::open(bytes).unwrap();
     let mut tree = reader.tree().unwrap();
-    tree.put(b"added", meta(0o600), Kind::File(Content::Source { source: 1 << 31, offset: 5, length: 70_000 })).unwrap();
+    tree.put(b"added", meta(0o600), Kind::File(Content::Source { source: 1 << 31, offset: 5, length: 70_000 }))
+        .unwrap();
     let mut larger = options(Size::Bytes(64 << 20));
     larger.journal = true;
     let sources = VolumeSources { reader: &reader, others: &Pattern };
@@ -181,8 +185,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (path.clone(), "[a-z/.]{1,100}").prop_map(|(path, target)| Step::Link(path, target.into_bytes())),
         (path.clone(), path.clone()).prop_map(|(path, target)| Step::Hard(path, target)),
         path.clone().prop_map(Step::Remove),
-        (path, "user\\.[a-z]{1,30}", bytes(600))
-            .prop_map(|(path, name, value)| Step::Attribute(path, name.into_bytes(), value)),
+        (path, "user\\.[a-z]{1,30}", bytes(600)).prop_map(|(path, name, value)| Step::Attribute(
+            path,
+            name.into_bytes(),
+            value
+        )),
     ];
     proptest::collection::vec(step, 0..40)
 }

@@ -1,5 +1,7 @@
 //! Volumes as the real tools see them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first error")]
 
+#[cfg(test)]
 mod support;
 
 use sealed::ext4::{Layout, LayoutError, NoSources, Size, scratch};

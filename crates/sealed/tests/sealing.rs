@@ -1,5 +1,7 @@
 //! Sealed drives: the pipeline, the real tools, the authenticated reader.
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first error")]
 
+#[cfg(test)]
 mod support;
 
 use claims::volume::{BLOCK_SIZE, DATA_OFFSET, Drive, VERITY_SALT, VolumeKey};
@@ -26,16 +28,7 @@ fn layout() -> Layout {
 }
 
 fn job<'a>(layout: &'a Layout, key: &'a VolumeKey, sink: &'a dyn WriteAt, threads: usize) -> Job<'a> {
-    Job {
-        layout,
-        sources: &Pattern,
-        key,
-        drive: Drive::Root,
-        sink,
-        progress: &|_| {},
-        cancelled: &|| false,
-        threads,
-    }
+    Job { layout, sources: &Pattern, key, drive: Drive::Root, sink, progress: &|_| {}, cancelled: &|| false, threads }
 }
 
 fn sealed_with(layout: &Layout, key: &VolumeKey, threads: usize) -> (Vec<u8>, Plain) {

@@ -161,11 +161,12 @@ impl Layout {
         let bitmaps = (0..groups.count)
             .filter(|group| !groups.block_bitmap_is_implied(*group))
             .map(|group| groups.block_bitmaps() + group);
-        let inode_bitmaps =
-            (0..groups.count).filter(|group| groups.used_inodes(*group) > 0).map(|group| groups.inode_bitmaps() + group);
+        let inode_bitmaps = (0..groups.count)
+            .filter(|group| groups.used_inodes(*group) > 0)
+            .map(|group| groups.inode_bitmaps() + group);
         // Inodes are used in order, so their blocks are the first of the tables, which follow each other.
-        let tables = groups.inode_tables()
-            ..groups.inode_tables() + u64::from(groups.last_inode).div_ceil(INODES_PER_BLOCK);
+        let tables =
+            groups.inode_tables()..groups.inode_tables() + u64::from(groups.last_inode).div_ceil(INODES_PER_BLOCK);
         let runs = self.runs.iter().enumerate().filter_map(|(index, run)| match run.what {
             What::Zeros => None,
             What::Journal => Some(run.start..run.start + 1),
@@ -191,7 +192,7 @@ impl Layout {
         match &self.inodes[inode as usize - 1] {
             Some(inode) if inode.mode & MODE_KIND == MODE_FILE && inode.size > 0 => {
                 let start = inode.start * BLOCK_BYTES;
-                vec![start..start + inode.size]
+                std::iter::once(start..start + inode.size).collect()
             }
             _ => Vec::new(),
         }

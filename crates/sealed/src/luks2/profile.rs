@@ -124,9 +124,7 @@ impl Header {
 fn one_copy(headers: &[u8], which: Which) -> Result<(String, Parts), ProfileError> {
     let number = if which == Which::First { 1 } else { 2 };
     let start = which.offset();
-    let copy = headers
-        .get(start..start.saturating_add(COPY))
-        .ok_or(ProfileError::Truncated { got: headers.len() })?;
+    let copy = headers.get(start..start.saturating_add(COPY)).ok_or(ProfileError::Truncated { got: headers.len() })?;
     let field = |range: Range<usize>| copy.get(range).unwrap_or_default();
     let exact = |name: &str, range: Range<usize>, wanted: &[u8]| {
         let got = field(range);

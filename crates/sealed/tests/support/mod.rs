@@ -63,7 +63,9 @@ pub(crate) fn sampler() -> Tree {
     }
     put(&deep, 0o644, inline(b"deep"));
     let mut with_xattrs = meta(0o755);
-    with_xattrs.xattrs.insert(b"security.capability".to_vec(), vec![1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    with_xattrs
+        .xattrs
+        .insert(b"security.capability".to_vec(), vec![1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     tree.put(b"bin/ping", with_xattrs.clone(), inline(b"ping")).unwrap();
     with_xattrs.xattrs.insert(b"user.large".to_vec(), vec![b'x'; 3000]);
     with_xattrs.xattrs.insert(b"trusted.overlay.opaque".to_vec(), b"y".to_vec());

@@ -1,9 +1,9 @@
 //! Names in folders. Hashed folders are read like others: their index blocks look like empty ones.
 
+use super::super::format::MODE_FOLDER;
 use super::volume::{Fields, Inode};
 use super::{ReadError, Reader};
 use crate::ReadAt;
-use super::super::format::MODE_FOLDER;
 
 /// One name in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
