@@ -99,6 +99,42 @@ fn files_that_need_an_extent_tree() {
 }
 
 #[test]
+fn sizes_around_the_borders_of_groups() {
+    let group = 32768 * 4096;
+    for (groups, blocks) in [(1u64, 0u64), (1, 1), (1, 2), (1, 60), (2, 1), (3, 0), (17, 1), (64, 7), (65, 1)] {
+        let mut wanted = options(Size::Bytes(groups * group + blocks * 4096 + 17));
+        wanted.journal = groups == 3;
+        let layout = Layout::plan(&sampler(), &wanted).unwrap();
+        assert_eq!(layout.blocks(), groups * 32768 + blocks);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write_sparse(&layout, &Pattern, file.path());
+        check(file.path());
+    }
+    // Read-only volumes: what they hold decides, to the block.
+    for size in [32000u64, 32720, 32721, 32722, 32723, 32724, 32725, 32726, 32740, 32760, 65440, 65460, 65480] {
+        let mut tree = Tree::new(Meta::plain(0o755));
+        tree.put(b"file", meta(0o644), Kind::File(Content::Zeros(size * 4096))).unwrap();
+        let layout = Layout::plan(&tree, &options(Size::Minimal)).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write_sparse(&layout, &NoSources, file.path());
+        check(file.path());
+        assert!(layout.blocks() - size < 16, "{size}");
+    }
+}
+
+#[test]
+fn more_inodes_than_blocks() {
+    let mut tree = Tree::new(Meta::plain(0o755));
+    for index in 0..70_000 {
+        tree.put(format!("{}/{index}", index % 50).as_bytes(), meta(0o644), inline(b"")).unwrap();
+    }
+    let layout = Layout::plan(&tree, &options(Size::Minimal)).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    write_sparse(&layout, &NoSources, file.path());
+    check(file.path());
+}
+
+#[test]
 fn preallocated_files_lie_where_extents_of_says() {
     let mut tree = Tree::new(Meta::plain(0o755));
     tree.put(b"logs/boot.log", meta(0o644), Kind::File(Content::Zeros(1 << 20))).unwrap();
@@ -143,7 +179,14 @@ fn what_does_not_fit_says_how_much_is_missing() {
         panic!("another error");
     };
     assert_eq!(got, 1 << 20);
-    assert!(Layout::plan(&tree, &options(Size::Bytes(wanted + (64 << 10)))).is_ok(), "{wanted}");
+    assert!(Layout::plan(&tree, &options(Size::Bytes(wanted))).is_ok(), "{wanted}");
+    let mut large = tree.clone();
+    large.put(b"model", meta(0o644), Kind::File(Content::Zeros(30 << 30))).unwrap();
+    let Err(LayoutError::TooSmall { wanted, .. }) = Layout::plan(&large, &options(Size::Bytes(20 << 30))) else {
+        panic!("30 GiB fit into 20");
+    };
+    assert!(Layout::plan(&large, &options(Size::Bytes(wanted))).is_ok(), "{wanted}");
+    assert!(wanted < 31 << 30, "{wanted}");
     let mut tree = Tree::new(Meta::plain(0o755));
     tree.put(b"l", meta(0o777), Kind::Link(vec![b'a'; 4096])).unwrap();
     let target = LayoutError::LinkTarget { path: "l".into(), length: 4096 };

@@ -188,6 +188,33 @@ fn damage_is_named_by_its_block() {
     assert!(matches!(SealedReader::new(short, geometry, &key(1), Drive::Root), Err(OpenError::Size { .. })));
 }
 
+/// Counts how often bytes of the header are read.
+struct Counting(Vec<u8>, AtomicU64);
+
+impl ReadAt for Counting {
+    fn read_exact_at(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        if offset < DATA_OFFSET {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+        self.0.read_exact_at(offset, out)
+    }
+
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+#[test]
+fn the_header_is_read_once_and_what_was_judged_is_used() {
+    let (bytes, _) = sealed_with(&layout(), &key(1), 2);
+    let device = Counting(bytes, AtomicU64::new(0));
+    let (reader, _) = SealedReader::from_header(&device, &key(1)).unwrap();
+    reader.verify(&|_| {}).unwrap();
+    assert_eq!(device.1.load(Ordering::Relaxed), 1);
+    let wrong = SealedReader::from_header(&device, &key(2)).err().unwrap();
+    assert_eq!((wrong.code(), wrong.to_string().as_str()), (Code::Key, "header"));
+}
+
 struct Failing;
 
 impl Sources for Failing {

@@ -4,6 +4,7 @@ mod blocks;
 mod format;
 mod groups;
 mod layout;
+mod plan;
 mod reader;
 mod scratch;
 mod xattr;

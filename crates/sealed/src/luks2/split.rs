@@ -25,8 +25,9 @@ fn xor(state: &mut [u8], other: &[u8]) {
 /// Replaces each 32 bytes by the hash of their number and themselves.
 fn diffuse(state: &mut [u8; 64]) {
     for (number, part) in (0u32..).zip(state.chunks_exact_mut(32)) {
-        let mut input = number.to_be_bytes().to_vec();
-        input.extend_from_slice(part);
+        let mut input = [0; 36];
+        input[..4].copy_from_slice(&number.to_be_bytes());
+        input[4..].copy_from_slice(part);
         part.copy_from_slice(digest::digest(&digest::SHA256, &input).as_ref());
         input.zeroize();
     }
