@@ -3,6 +3,7 @@
 //! The hash that binds a key to evidence is over RFC 8785 canonical JSON of typed members, so members that are not
 //! listed here are dropped before hashing, as upstream does.
 
+use crate::ReportData;
 use crate::json::canonical;
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
@@ -149,9 +150,45 @@ pub fn runtime_binding(data: &RuntimeData, additional_evidence: &str) -> Result<
     Ok(bytes)
 }
 
+/// Report data of evidence that a workload asked for: `SHA-384("confide/workload/v1\0" || bytes)`, then a role tag.
+///
+/// A broker never accepts it: there the last 16 bytes are zero.
+pub fn workload_report_data(bytes: &[u8]) -> ReportData {
+    let mut context = digest::Context::new(&digest::SHA384);
+    context.update(b"confide/workload/v1\0");
+    context.update(bytes);
+    joined(context.finish().as_ref(), b"confide workload")
+}
+
+/// Report data of a workload's evidence in the form of secure key release: `SHA-256(bytes)`, then zeros.
+///
+/// A broker never accepts it: there the first 48 bytes are a SHA-384.
+pub fn key_release_report_data(bytes: &[u8]) -> ReportData {
+    joined(digest::digest(&digest::SHA256, bytes).as_ref(), &[0; 32])
+}
+
+fn joined(hash: &[u8], rest: &[u8]) -> ReportData {
+    let mut data = [0; ReportData::LENGTH];
+    for (place, byte) in data.iter_mut().zip(hash.iter().chain(rest)) {
+        *place = *byte;
+    }
+    ReportData(data)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_workloads_evidence_is_never_a_guests() {
+        let data = workload_report_data(b"hello").0;
+        assert_eq!(&data[48..], b"confide workload");
+        let plain = digest::digest(&digest::SHA384, b"confide/workload/v1\0hello");
+        assert_eq!(&data[..48], plain.as_ref());
+        let data = key_release_report_data(b"hello").0;
+        assert_eq!(&data[..32], &crate::Digest256::of(b"hello").0);
+        assert_eq!(data[32..], [0; 32]);
+    }
 
     #[test]
     fn binding_equals_the_known_answer() {

@@ -199,6 +199,11 @@ impl KbsClient {
         Ok(Session { client: self.clone(), cookie, key: Arc::new(key), token: Arc::new(Secret::new(token)) })
     }
 
+    /// The device that this client's evidence comes from.
+    pub fn attester(&self) -> &Arc<dyn Attester> {
+        &self.attester
+    }
+
     fn post(&self, path: &str, message: &impl Serialize, cookie: Option<&str>) -> Result<Answer, ClientError> {
         let bytes = serde_json::to_vec(message).map_err(|_| ClientError::Malformed { what: "a message" })?;
         let mut request = self.http.post(self.url(path)).header("content-type", "application/json");

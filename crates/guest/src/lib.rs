@@ -6,10 +6,12 @@
 //! why, in public words only.
 //! *Does not check* its own evidence: the broker does.
 
+pub mod agent;
 pub mod broker_client;
 pub mod container;
 pub mod evidence;
 pub mod oci;
+pub mod reattest;
 pub mod seccomp;
 
 pub mod applog;

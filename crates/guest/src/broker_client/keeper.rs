@@ -1,6 +1,7 @@
 //! One attested session for the whole guest, renewed when it ends.
 
 use super::{ClientError, KbsClient, Session};
+use crate::evidence::Attester;
 use claims::Secret;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -28,7 +29,7 @@ impl Patience {
 pub struct Keeper {
     client: KbsClient,
     site_json: Arc<[u8]>,
-    session: Mutex<Option<Session>>,
+    session: Mutex<Option<(Session, Instant)>>,
 }
 
 impl Keeper {
@@ -40,7 +41,7 @@ impl Keeper {
     /// Attests anew and keeps the session.
     pub fn attest(&self) -> Result<Session, ClientError> {
         let session = self.client.attest(&self.site_json)?;
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some((session.clone(), Instant::now()));
         Ok(session)
     }
 
@@ -65,8 +66,7 @@ impl Keeper {
 
     /// Fetches a resource, over the session that there is; attests once more when the broker no longer knows it.
     pub fn resource(&self, path: &str) -> Result<Secret<Vec<u8>>, ClientError> {
-        let known = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(session) = known {
+        if let Some((session, _)) = self.known() {
             match session.resource(path) {
                 Err(ClientError::Refused { status: 401, .. }) => {}
                 outcome => return outcome,
@@ -75,8 +75,20 @@ impl Keeper {
         self.attest()?.resource(path)
     }
 
-    /// The session that there is.
-    pub fn session(&self) -> Option<Session> {
+    /// A session that is at most this old.
+    pub fn session(&self, at_most: Duration) -> Result<Session, ClientError> {
+        match self.known() {
+            Some((session, made)) if made.elapsed() <= at_most => Ok(session),
+            _ => self.attest(),
+        }
+    }
+
+    /// The device that evidence comes from.
+    pub fn attester(&self) -> &Arc<dyn Attester> {
+        self.client.attester()
+    }
+
+    fn known(&self) -> Option<(Session, Instant)> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
