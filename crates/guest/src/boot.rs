@@ -6,13 +6,14 @@
 //! load code after the workload has started. Any failure ends the VM with a code and the reason.
 //! *Does not check* evidence: the broker does.
 
+pub mod volumes;
+
 mod lockdown;
 mod refusals;
 mod supervise;
-mod volumes;
 
 use crate::applog::{self, Applog, Full};
-use crate::broker_client::{Keeper, KbsClient, Patience};
+use crate::broker_client::{KbsClient, Keeper, Patience};
 use crate::console::{self, Halt, Public, Step};
 use crate::devices::{self, BlockDevice, DriveName};
 use crate::evidence::{self, Attester};
@@ -150,7 +151,8 @@ fn attest_and_fetch_key(
     let client = KbsClient::new(&broker.url, Pinned::new(broker.identity), resolve, attester)?;
     let keeper = Keeper::new(client, site_json.into());
     let patience = Patience::of(BROKER_PATIENCE);
-    let session = keeper.attest_patiently(patience, &mut |_| console::note(&public!("the broker cannot be reached yet")))?;
+    let session =
+        keeper.attest_patiently(patience, &mut |_| console::note(&public!("the broker cannot be reached yet")))?;
     console::step(Step::Evidence, &public!("the broker accepted this machine's evidence"));
     let bytes = session.resource(&site.volume_key)?;
     let key = bytes

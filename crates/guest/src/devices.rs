@@ -4,8 +4,8 @@
 //! *Guarantees* that each name stands for at most one drive.
 //! *Does not check* contents: each drive has its own check (HOST_DATA, verity, or none at all for `user_data`).
 
-use crate::public;
 use crate::console::{Disclose, Public};
+use crate::public;
 use claims::Code;
 use std::fs::File;
 use std::io::Read;

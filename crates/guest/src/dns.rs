@@ -166,7 +166,11 @@ fn ask(server: IpAddr, name: &str) -> Result<Answer, DnsError> {
     let packet = query.encode().ok_or(DnsError::Name)?;
     let server = SocketAddr::new(server, 53);
     let answer = by_udp(server, &query, &packet).map_err(|_| DnsError::NoAnswer)?;
-    if answer == Answer::Truncated { by_tcp(server, &query, &packet).map_err(|_| DnsError::NoAnswer) } else { Ok(answer) }
+    if answer == Answer::Truncated {
+        by_tcp(server, &query, &packet).map_err(|_| DnsError::NoAnswer)
+    } else {
+        Ok(answer)
+    }
 }
 
 fn by_udp(server: SocketAddr, query: &Query, packet: &[u8]) -> io::Result<Answer> {

@@ -104,8 +104,7 @@ pub fn load(modules: &[Module], wanted: impl Fn(Need) -> bool) -> Result<usize, 
     let mut loaded: usize = 0;
     for module in modules.iter().filter(|module| wanted(module.need)) {
         let path = PathBuf::from(FOLDER).join(&module.file);
-        let file =
-            File::open(&path).map_err(|source| ModulesError::Missing { file: module.file.clone(), source })?;
+        let file = File::open(&path).map_err(|source| ModulesError::Missing { file: module.file.clone(), source })?;
         let compressed = [".xz", ".zst", ".gz"].iter().any(|ending| module.file.ends_with(ending));
         let flags = if compressed { MODULE_INIT_COMPRESSED_FILE } else { 0 };
         match rustix::system::finit_module(&file, c"", flags) {
@@ -138,10 +137,7 @@ mod tests {
     fn a_list_is_read_in_order() {
         let modules = parse("# made by build\nrequired virtio_blk.ko.xz\n\noptional tsm.ko\nnfs nfs.ko.xz\n").unwrap();
         let needs: Vec<_> = modules.iter().map(|module| (module.need, module.file.as_str())).collect();
-        assert_eq!(
-            needs,
-            [(Need::Required, "virtio_blk.ko.xz"), (Need::Optional, "tsm.ko"), (Need::Nfs, "nfs.ko.xz")]
-        );
+        assert_eq!(needs, [(Need::Required, "virtio_blk.ko.xz"), (Need::Optional, "tsm.ko"), (Need::Nfs, "nfs.ko.xz")]);
     }
 
     #[test]

@@ -71,7 +71,13 @@ pub fn kernel_file_systems() -> Result<(), MountError> {
     on("/proc", "proc", "/proc", hard, c"")?;
     on("/sys", "sysfs", "/sys", hard, c"")?;
     on("/dev", "devtmpfs", "/dev", MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=0755")?;
-    on("/dev/pts", "devpts", "/dev/pts", MountFlags::NOSUID | MountFlags::NOEXEC, c"newinstance,ptmxmode=0666,mode=0620")?;
+    on(
+        "/dev/pts",
+        "devpts",
+        "/dev/pts",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        c"newinstance,ptmxmode=0666,mode=0620",
+    )?;
     on("/run", "tmpfs", "/run", hard, c"mode=0755")?;
     on("cgroups", "cgroup2", "/sys/fs/cgroup", hard, c"")
 }
@@ -111,8 +117,11 @@ pub fn leave_initramfs() -> Result<(), MountError> {
 pub fn sealed_volume(node: &Path, place: &str, what: &'static str) -> Result<(), MountError> {
     let flags = MountFlags::RDONLY | MountFlags::NODEV;
     // The volume is written once and never has a journal to replay.
-    rustix::mount::mount(node, place, "ext4", flags, c"noload,errors=continue")
-        .map_err(|source| MountError { what, code: Code::Root, source })
+    rustix::mount::mount(node, place, "ext4", flags, c"noload,errors=continue").map_err(|source| MountError {
+        what,
+        code: Code::Root,
+        source,
+    })
 }
 
 /// The scratch area.
@@ -134,8 +143,11 @@ pub fn user_data(node: &Path, how: UserData) -> Result<(), MountError> {
         UserData::ReadOnly => c"noload,errors=continue",
         UserData::ReadWrite => c"errors=remount-ro",
     };
-    rustix::mount::mount(node, USER_DATA, "ext4", untrusted(how), options)
-        .map_err(|source| MountError { what: "the user_data drive", code: Code::Drive, source })
+    rustix::mount::mount(node, USER_DATA, "ext4", untrusted(how), options).map_err(|source| MountError {
+        what: "the user_data drive",
+        code: Code::Drive,
+        source,
+    })
 }
 
 /// Mount flags of everything that somebody outside can write.

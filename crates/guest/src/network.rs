@@ -108,7 +108,8 @@ impl Network {
 
     /// For the broker's client: [`Network::broker_addresses`] for the broker itself, and nothing for anybody else.
     pub fn resolve(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-        let ours = self.broker.as_ref().is_some_and(|(name, number)| name.eq_ignore_ascii_case(host) && *number == port);
+        let ours =
+            self.broker.as_ref().is_some_and(|(name, number)| name.eq_ignore_ascii_case(host) && *number == port);
         if !ours {
             return Err(std::io::ErrorKind::PermissionDenied.into());
         }

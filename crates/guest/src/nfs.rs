@@ -188,9 +188,24 @@ mod tests {
     fn anything_else_is_refused() {
         let long = format!("a:/{}", "b".repeat(2000));
         let cases: [&[u8]; 18] = [
-            b"", b"\n", b"host", b"host:", b"host:data", b":/data", b"host:/data\n\n", b"host:/data\nother:/x\n",
-            b" host:/data", b"host:/da ta", b"host:/data,rw", b"host:/../etc", b"host:/a/./b", b"host:/data\0",
-            b"ho\xffst:/data", b"-o:/data", b"host:/data\r\n", long.as_bytes(),
+            b"",
+            b"\n",
+            b"host",
+            b"host:",
+            b"host:data",
+            b":/data",
+            b"host:/data\n\n",
+            b"host:/data\nother:/x\n",
+            b" host:/data",
+            b"host:/da ta",
+            b"host:/data,rw",
+            b"host:/../etc",
+            b"host:/a/./b",
+            b"host:/data\0",
+            b"ho\xffst:/data",
+            b"-o:/data",
+            b"host:/data\r\n",
+            long.as_bytes(),
         ];
         for case in cases {
             assert!(matches!(parse(case), Err(NfsError::Line)), "{:?}", String::from_utf8_lossy(case));

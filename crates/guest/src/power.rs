@@ -6,9 +6,9 @@
 //! *Does not check* who asked: stopping is the host's right.
 
 use crate::mounts;
+use libc::SIGPWR;
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::system::RebootCommand;
-use libc::SIGPWR;
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -39,7 +39,7 @@ impl LockdownError {
 }
 
 /// First thing of all, before a drive is looked at.
-pub fn first() -> Result<(), LockdownError> {
+pub(super) fn first() -> Result<(), LockdownError> {
     for (name, value) in FIRST {
         set(name, value)?;
     }
@@ -50,7 +50,7 @@ pub fn first() -> Result<(), LockdownError> {
 }
 
 /// Before the workload starts: no more modules, and no more words of the kernel on the console but its last.
-pub fn last() -> Result<(), LockdownError> {
+pub(super) fn last() -> Result<(), LockdownError> {
     for (name, value) in LAST {
         set(name, value)?;
     }

@@ -13,6 +13,7 @@ use crate::mounts::MountError;
 use crate::network::NetworkError;
 use crate::nfs::NfsError;
 use crate::public;
+use crate::reattest;
 use crate::scratch::ScratchError;
 use claims::Code;
 use claims::site::SiteError;
@@ -42,6 +43,7 @@ halts! {
     EvidenceError => |error| Public::reviewed(&error);
     ClientError => |error| Public::reviewed(&error);
     ContainerError => |error| Public::reviewed(&error);
+    reattest::Stop => |error| Public::reviewed(&error);
 }
 
 /// The JSON library quotes what it read, but `site.json` holds no secret and is the host's to read.

@@ -1,6 +1,7 @@
 //! The workload's life: its start, what is watched while it runs, and the end.
 
 use super::volumes::{VERIFIED_CONFIG, VERIFIED_ROOT};
+use crate::agent::{self, Agent};
 use crate::applog::{self, Applog, Full, Snapshot, Window};
 use crate::broker_client::Keeper;
 use crate::console::{self, Halt, Step};
@@ -8,6 +9,7 @@ use crate::container::{self, Access, Plan, Started};
 use crate::mapper::Mapper;
 use crate::network::{self, Network};
 use crate::power::{self, Event, Events, Exit};
+use crate::reattest::{self, Check};
 use crate::{mounts, public};
 use claims::Code;
 use claims::site::Site;
@@ -47,8 +49,11 @@ pub(super) fn start(prepared: Prepared) -> Result<Running, Halt> {
     let plan = plan(&site, &settings, has_data)?;
     let keeps_log = settings.log == WorkloadLog::Applog;
     let window = |name, full| applog.as_ref().filter(|_| keeps_log).and_then(|applog| applog.window(name, full));
-    let snapshot = window(applog::FOLDER_ARCHIVE, Full::Stop).map(|window| Snapshot::new(mounts::APPLOG.into(), window));
+    let snapshot =
+        window(applog::FOLDER_ARCHIVE, Full::Stop).map(|window| Snapshot::new(mounts::APPLOG.into(), window));
 
+    agent::start(Agent::new(&site, &settings, Arc::clone(&keeper)))
+        .map_err(|error| fault("starting the agent", &error))?;
     let Started { pid, output } = container::start(&plan)?;
     console::step(Step::Container, &public!("workload started"));
     let drained = match output {
@@ -57,7 +62,7 @@ pub(super) fn start(prepared: Prepared) -> Result<Running, Halt> {
     };
     watch_volumes(mapper, site.user_config.is_some(), events.sender())?;
     renew_lease(network)?;
-    let _ = keeper;
+    attest_again(keeper, &site, events.sender())?;
     console::step(Step::Ready, &public!("boot complete"));
     let stop_signal = Signal::from_named_raw(i32::from(settings.stop_signal)).unwrap_or(Signal::TERM);
     Ok(Running { events, container: pid, stop_signal, snapshot, drained })
@@ -178,6 +183,20 @@ fn renew_lease(network: Arc<Network>) -> Result<(), Halt> {
             };
         }
     })
+}
+
+fn attest_again(keeper: Arc<Keeper>, site: &Site, tell: Sender<Event>) -> Result<(), Halt> {
+    let say = |check: &Check| match check {
+        Check::Accepted => console::step(Step::Reattest, &public!("the broker accepted this machine again")),
+        Check::Doubted(error) => console::note(&public!("the broker refused once: ", error.code())),
+        Check::Unanswered { silent, why } => {
+            console::note(&public!("the broker has not answered for ", *silent, ": ", why.code()));
+        }
+    };
+    let stop = move |stop: reattest::Stop| {
+        let _ = tell.send(Event::Halt(stop.into()));
+    };
+    reattest::start(keeper, &site.attestation, say, stop).map_err(|error| fault("starting a thread", &error))
 }
 
 fn finish(running: &mut Running) -> ! {

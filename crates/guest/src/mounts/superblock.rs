@@ -45,9 +45,11 @@ pub fn plausible_ext4(drive: &dyn ReadAt) -> Result<(), Implausible> {
 }
 
 /// Checks a superblock for a drive of `size` bytes.
-pub fn check(superblock: &[u8; LENGTH], size: u64) -> Result<(), Implausible> {
-    let half = |at: usize| superblock.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u16::from_le_bytes(*b));
-    let word = |at: usize| superblock.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
+fn check(superblock: &[u8; LENGTH], size: u64) -> Result<(), Implausible> {
+    let half =
+        |at: usize| superblock.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u16::from_le_bytes(*b));
+    let word =
+        |at: usize| superblock.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
     if half(MAGIC) != 0xef53 {
         return Err(Implausible::Magic);
     }
@@ -76,7 +78,7 @@ pub fn check(superblock: &[u8; LENGTH], size: u64) -> Result<(), Implausible> {
 }
 
 /// Bytes of a superblock.
-pub const LENGTH: usize = 1024;
+const LENGTH: usize = 1024;
 const OFFSET: u64 = 1024;
 
 // Offsets in the superblock (Linux: Documentation/filesystems/ext4/super.rst).

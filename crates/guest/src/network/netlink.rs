@@ -120,8 +120,8 @@ pub fn exchange(protocol: Option<Protocol>, batch: &Batch) -> Result<(), Netlink
     let mut open = batch.acknowledged.clone();
     let mut buffer = vec![0; 64 * 1024];
     while !open.is_empty() {
-        let (length, _) = rustix::net::recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())
-            .map_err(NetlinkError::Socket)?;
+        let (length, _) =
+            rustix::net::recv(&socket, buffer.as_mut_slice(), RecvFlags::empty()).map_err(NetlinkError::Socket)?;
         for (sequence, result) in answers(buffer.get(..length).unwrap_or_default())? {
             result.map_err(|source| NetlinkError::Refused { sequence, source })?;
             open.retain(|wanted| *wanted != sequence);

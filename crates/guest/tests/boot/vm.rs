@@ -10,37 +10,37 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What a boot needs that this machine may not have.
-pub struct Parts {
-    pub guest: PathBuf,
+pub(crate) struct Parts {
+    pub(crate) guest: PathBuf,
     kernel: PathBuf,
     modules: PathBuf,
 }
 
 /// A drive of the VM.
-pub struct Drive {
-    pub serial: &'static str,
-    pub bytes: Vec<u8>,
+pub(crate) struct Drive {
+    pub(crate) serial: &'static str,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// A VM to be started.
-pub struct Vm<'a> {
-    pub parts: &'a Parts,
+pub(crate) struct Vm<'a> {
+    pub(crate) parts: &'a Parts,
     /// The program that becomes PID 1.
-    pub init: &'a Path,
-    pub drives: Vec<Drive>,
-    pub command_line: String,
+    pub(crate) init: &'a Path,
+    pub(crate) drives: Vec<Drive>,
+    pub(crate) command_line: String,
     /// HOST_DATA of the stand-in processor; none is a machine without one.
-    pub host_data: Option<HostData>,
-    pub network: bool,
+    pub(crate) host_data: Option<HostData>,
+    pub(crate) network: bool,
     /// Megabytes.
-    pub memory: u32,
+    pub(crate) memory: u32,
 }
 
 /// How a VM ended.
-pub struct Outcome {
-    pub console: String,
+pub(crate) struct Outcome {
+    pub(crate) console: String,
     /// Contents of the drives afterwards.
-    pub drives: Vec<Vec<u8>>,
+    pub(crate) drives: Vec<Vec<u8>>,
 }
 
 /// Modules in load order, as the guest's list has them. Those with `optional` may miss in other kernels.
@@ -76,7 +76,7 @@ const MODULES: &[(&str, &str)] = &[
 
 impl Parts {
     /// Finds everything, or says what is missing.
-    pub fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         let missing = |what: &str| {
             println!("skipped: {what} is not here");
             None
@@ -96,9 +96,9 @@ impl Parts {
         if !kernel.exists() {
             return missing("the guest's kernel (scripts/setup.sh fetches it)");
         }
-        let guest = std::env::var_os("CONFIDE_GUEST").map(PathBuf::from).unwrap_or_else(|| {
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release/confide-guest")
-        });
+        let guest = std::env::var_os("CONFIDE_GUEST")
+            .map(PathBuf::from)
+            .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release/confide-guest"));
         if !guest.exists() {
             return missing("the static guest (scripts/build-guest.sh builds it)");
         }
@@ -108,7 +108,7 @@ impl Parts {
 
 impl Vm<'_> {
     /// Boots, and waits until the VM has ended. Panics when it runs longer than two minutes.
-    pub fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> Outcome {
         let folder = tempfile::tempdir().unwrap();
         let initrd = make_initrd(folder.path(), self.init, &self.parts.modules);
         let mut qemu = Command::new("qemu-system-x86_64");
@@ -148,27 +148,27 @@ impl Vm<'_> {
         let ended = wait(child, Duration::from_secs(120));
         let console = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).replace('\r', "");
         let errors = std::fs::read_to_string(folder.path().join("errors")).unwrap();
-        println!("{console}\n{errors}");
-        assert!(ended, "the VM did not end:\n{console}");
+        println!("{console}");
+        assert!(ended, "the VM did not end:\n{console}\n{errors}");
         Outcome { console, drives: files.iter().map(|file| std::fs::read(file).unwrap()).collect() }
     }
 }
 
 impl Outcome {
     /// The halt line's code and words.
-    pub fn halt(&self) -> Option<(&str, &str)> {
+    pub(crate) fn halt(&self) -> Option<(&str, &str)> {
         let line = self.console.lines().find_map(|line| line.strip_prefix("confide: halt code="))?;
         line.split_once(' ')
     }
 
     /// Whether a step was reached.
-    pub fn reached(&self, step: &str) -> bool {
+    pub(crate) fn reached(&self, step: &str) -> bool {
         self.console.contains(&format!("confide: step={step} "))
     }
 }
 
 /// A drive's bytes, zeros up to `length`.
-pub fn padded(bytes: &[u8], length: usize) -> Vec<u8> {
+pub(crate) fn padded(bytes: &[u8], length: usize) -> Vec<u8> {
     let mut padded = bytes.to_vec();
     padded.resize(length.max(bytes.len()), 0);
     padded

@@ -1,13 +1,11 @@
-//! Boots for real, as far as a guest gets without a broker: every refusal before the key, and what it leaves behind.
+//! What a guest refuses before it asks for a key, and what it leaves behind.
 
-mod vm;
-
+use crate::vm::{Drive, Parts, Vm, padded};
 use claims::boot::{BootParameters, KERNEL_PARAMETERS, LogFile};
 use claims::site::{self, Attestation, Broker, Network, Ports, Site};
 use claims::volume::{DATA_OFFSET, Geometry};
 use claims::{Digest256, HostData, VerityRoot};
 use std::collections::BTreeMap;
-use vm::{Drive, Parts, Vm, padded};
 
 const LOG_OFFSET: u64 = 8192;
 const LOG_LENGTH: u64 = 16384;
@@ -61,11 +59,8 @@ fn a_changed_site_drive_halts_before_it_is_parsed() {
     vm.command_line = command_line(true);
     let outcome = vm.run();
 
-    let wanted = format!(
-        "the site drive has SHA-256 {}, HOST_DATA is {}",
-        site::host_data(&changed),
-        site::host_data(&built)
-    );
+    let wanted =
+        format!("the site drive has SHA-256 {}, HOST_DATA is {}", site::host_data(&changed), site::host_data(&built));
     assert_eq!(outcome.halt(), Some(("E-SITE", wanted.as_str())));
     assert!(!outcome.reached("site") && !outcome.reached("network"));
 

@@ -1,0 +1,5 @@
+//! Boots for real, under plain emulation, as far as a guest gets without a broker.
+
+mod refusals;
+mod vm;
+mod volumes;
