@@ -18,6 +18,10 @@ pub use command_line::{CommandLineError, MAX_LENGTH as MAX_COMMAND_LINE, check a
 pub use error::BuildError;
 pub use host_files::HostFileError;
 
+pub(crate) use drives::{PlainError, data_options, write_plain};
+pub(crate) use host_files::HostFiles;
+pub(crate) use staging::{Unfinished, create};
+
 use crate::bundle::{BundleDrive, DriveFormat, Manifest, StaticFile, launch_script, names, readme};
 use crate::workload::Workload;
 use claims::boot::BootParameters;
@@ -28,11 +32,10 @@ use claims::volume::{Drive, Geometry, VolumeKey};
 use claims::workload::UserData;
 use claims::{Digest256, HostData};
 use drives::SealedDrive;
-use host_files::HostFiles;
 use measurement::Measured;
 use parts::Parts;
 use sealed::tree::{Meta, Tree};
-use staging::{Staging, Unfinished};
+use staging::Staging;
 use std::path::{Path, PathBuf};
 
 /// Everything a build depends on.
