@@ -2,8 +2,9 @@
 
 use super::ArchiveError;
 use claims::Digest256;
-use serde::Deserialize;
+
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Longest JSON document in an archive.
@@ -14,7 +15,7 @@ const MAX_LAYERS: usize = 1024;
 const MAX_MANIFESTS: usize = 1024;
 
 /// What an image says about how it is started.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ImageConfig {
     /// Start of the command line.
     pub entrypoint: Vec<String>,

@@ -28,6 +28,10 @@ impl Files {
         u32::try_from(self.0.len().saturating_sub(1)).unwrap_or(u32::MAX)
     }
 
+    pub(super) fn len(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn read(&self, source: u32, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.file(source)?.read_exact_at(out, offset)
     }
@@ -151,6 +155,11 @@ impl<'a> Scratch<'a> {
         let open = (files.add(file), 0);
         self.file = Some(open);
         Ok(open)
+    }
+
+    /// The source number, if the file was needed.
+    pub(super) fn source(&self) -> Option<u32> {
+        self.file.map(|(source, _)| source)
     }
 
     /// Appends to the file. `open` must have been called.

@@ -21,6 +21,8 @@ pub use files::Window;
 use choose::{Chosen, choose};
 use claims::Digest256;
 use files::{Extent, Files, Scratch};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use store::Store;
@@ -50,11 +52,23 @@ pub struct Image {
     /// Its layers, lowest first.
     pub layers: Vec<Layer>,
     files: Files,
+    scratch: Option<u32>,
     unchecked: Vec<(usize, Extent)>,
 }
 
+/// What a cache keeps of an image whose digests were checked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    config: ImageConfig,
+    id: Digest256,
+    names: Vec<String>,
+    layers: Vec<Layer>,
+    /// Whether each source is the scratch file, rather than the archive.
+    scratch: Vec<bool>,
+}
+
 /// One layer: a plain tar file within one of the image's files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
     /// SHA-256 of the tar file.
     pub digest: Digest256,
@@ -79,12 +93,41 @@ impl Image {
             names: chosen.names.clone(),
             layers: Vec::new(),
             files,
+            scratch: None,
             unchecked: Vec::new(),
         };
         for index in 0..chosen.blobs.len() {
             image.add_layer(&chosen, index, &mut store, &mut scratch, opening.cancelled)?;
         }
+        image.scratch = scratch.source();
         Ok(image)
+    }
+
+    /// Opens the files of an image that a cache has kept.
+    pub(crate) fn from_kept(kept: Kept, archive: &Path, scratch: &Path) -> io::Result<Self> {
+        let mut files = Files::default();
+        for is_scratch in &kept.scratch {
+            files.add(File::open(if *is_scratch { scratch } else { archive })?);
+        }
+        let Kept { config, id, names, layers, .. } = kept;
+        Ok(Self { config, id, names, layers, files, scratch: None, unchecked: Vec::new() })
+    }
+
+    /// What a cache is to keep; only an image from one file can be kept.
+    pub(crate) fn kept(&self) -> Option<Kept> {
+        let scratch: Vec<bool> = (0..self.files.len()).map(|source| Some(source) == self.scratch).collect();
+        (scratch.iter().filter(|is_scratch| !**is_scratch).count() <= 1).then(|| Kept {
+            config: self.config.clone(),
+            id: self.id,
+            names: self.names.clone(),
+            layers: self.layers.clone(),
+            scratch,
+        })
+    }
+
+    /// The scratch file, where one was needed.
+    pub(crate) fn scratch_file(&self) -> Option<&File> {
+        self.files.file(self.scratch?).ok()
     }
 
     /// A reader at the start of a layer.

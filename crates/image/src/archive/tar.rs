@@ -248,6 +248,7 @@ impl<I: Input> Reader<I> {
 
     fn entry(&mut self, header: &tar::Header, extensions: Extensions, at: u64) -> Result<Entry, TarError> {
         let field = |field| move |_| TarError::Field { field, at };
+        let old = header.as_old();
         let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let link = extensions.link.unwrap_or_else(|| header.link_name_bytes().unwrap_or_default().into_owned());
         if path.contains(&0) || link.contains(&0) {
@@ -271,7 +272,7 @@ impl<I: Input> Reader<I> {
         }
         let size = match extensions.size {
             Some(size) => size,
-            None => header.entry_size().map_err(field("size"))?,
+            None => number(&old.size, header.entry_size()).map_err(field("size"))?,
         };
         // Readers disagree whether such contents are there.
         if size > 0 && kind != EntryKind::File {
@@ -282,14 +283,14 @@ impl<I: Input> Reader<I> {
             u32::try_from(value).map_err(|_| TarError::Field { field: name, at })
         };
         let device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
-        let number = |stated: io::Result<Option<u32>>, name| match stated {
+        let device_number = |stated: io::Result<Option<u32>>, name| match stated {
             Ok(value) => Ok(value.unwrap_or(0)),
             Err(_) if !device => Ok(0),
             Err(_) => Err(TarError::Field { field: name, at }),
         };
         let (mtime, mtime_nanos) = match extensions.mtime {
             Some(mtime) => mtime,
-            None => (header.mtime().map_err(field("mtime"))?.cast_signed(), 0),
+            None => (number(&old.mtime, header.mtime()).map_err(field("mtime"))?.cast_signed(), 0),
         };
         let offset = self.position;
         let padding = padding_of(size);
@@ -301,18 +302,23 @@ impl<I: Input> Reader<I> {
             path,
             link,
             kind,
-            mode: (header.mode().map_err(field("mode"))? & 0o7777) as u16,
-            uid: id(extensions.uid, header.uid(), "uid")?,
-            gid: id(extensions.gid, header.gid(), "gid")?,
+            mode: (number(&old.mode, header.mode()).map_err(field("mode"))? & 0o7777) as u16,
+            uid: id(extensions.uid, number(&old.uid, header.uid()), "uid")?,
+            gid: id(extensions.gid, number(&old.gid, header.gid()), "gid")?,
             mtime,
             mtime_nanos,
-            major: number(header.device_major(), "devmajor")?,
-            minor: number(header.device_minor(), "devminor")?,
+            major: device_number(header.device_major(), "devmajor")?,
+            minor: device_number(header.device_minor(), "devminor")?,
             size,
             offset,
             xattrs: extensions.xattrs,
         })
     }
+}
+
+/// A numeric field that nobody filled is zero.
+fn number<T: Default>(field: &[u8], read: io::Result<T>) -> io::Result<T> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(T::default()) } else { read }
 }
 
 fn padding_of(size: u64) -> u64 {

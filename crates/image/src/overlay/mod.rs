@@ -10,7 +10,8 @@
 //! component is never followed. A folder replaces a link or file and the other way round; the last of two entries
 //! wins. Whiteouts hide lower layers only, wherever they stand in their layer (OCI image specification), and
 //! never reach through a link. Hard links may name files of lower layers. Extended attributes that ext4 cannot hold
-//! are dropped, as container engines do.
+//! are dropped, as container engines do, and so are those by which the kernel's overlay marks its own folders. A
+//! character device 0:0, which is a whiteout to that overlay, is refused.
 
 mod path;
 
@@ -208,7 +209,7 @@ impl Merger {
 
     fn entry(&mut self, entry: &Entry, source: u32, base: u64) -> Result<(), Reason> {
         let Normalised::Plain(path) = normalise(&entry.path)? else { return Ok(()) };
-        let meta = meta_of(entry)?;
+        let meta = meta_of(entry);
         if path.is_empty() {
             return match entry.kind {
                 EntryKind::Folder => self.put(b"", meta, Kind::Folder),
@@ -285,24 +286,24 @@ fn reason_of(error: &TreeError) -> Reason {
     }
 }
 
-fn meta_of(entry: &Entry) -> Result<Meta, Reason> {
+fn meta_of(entry: &Entry) -> Meta {
     let mut xattrs = entry.xattrs.clone();
-    if xattrs.keys().any(|name| name.starts_with(b"trusted.overlay.")) {
-        return Err(Reason::OverlayInternal { what: "attribute trusted.overlay" });
-    }
     xattrs.retain(|name, _| {
+        if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
+            return false;
+        }
         let known = [b"user.".as_slice(), b"trusted.", b"security."];
         known.iter().any(|space| name.len() > space.len() && name.starts_with(space))
             || matches!(name.as_slice(), b"system.posix_acl_access" | b"system.posix_acl_default")
     });
-    Ok(Meta {
+    Meta {
         mode: entry.mode,
         uid: entry.uid,
         gid: entry.gid,
         mtime: entry.mtime,
         mtime_nanos: entry.mtime_nanos,
         xattrs,
-    })
+    }
 }
 
 fn show(path: &[u8]) -> String {
