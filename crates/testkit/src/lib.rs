@@ -1,1 +1,8 @@
-//! Development only: vectors runner and evidence forge.
+//! Development only: the runner of published vectors, and the pages that are generated from tables.
+//!
+//! *Takes* folders of vectors. *Guarantees* that a case counts only as what the verifiers said about it.
+//! *Does not check* anything itself: the verifiers do.
+#![forbid(unsafe_code)]
+
+pub mod errors;
+pub mod vectors;

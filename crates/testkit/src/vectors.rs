@@ -1,0 +1,148 @@
+//! Runs published vectors: finds manifests below a folder, and gives each to the runner of its kind.
+
+mod measure;
+mod snp;
+
+use claims::UnixTime;
+use serde::Serialize;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One case and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Case {
+    /// What kind of vector.
+    pub kind: &'static str,
+    /// Its name in the manifest.
+    pub name: String,
+    /// What the manifest says.
+    pub expected: Verdict,
+    /// What the verifier said.
+    pub got: Verdict,
+    /// The code of a refusal.
+    pub code: Option<String>,
+    /// What went wrong beside the verdict: a claim that differs, a file that cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Accepted, refused, or not even run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The evidence holds, or the value is equal.
+    Accept,
+    /// It is refused.
+    Refuse,
+    /// It could not be run, or gave another value.
+    Error,
+}
+
+/// Sums over all cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Counts {
+    /// Accepted, as expected.
+    pub verified: usize,
+    /// Refused, as expected.
+    pub refused_as_expected: usize,
+    /// Anything else.
+    pub disagree: usize,
+    /// Cases and manifests that were not run.
+    pub skipped: usize,
+}
+
+/// What a runner reports to.
+pub trait Report {
+    /// A case was run.
+    fn case(&mut self, case: &Case);
+    /// Something was not run, and why.
+    fn skipped(&mut self, what: &str);
+}
+
+impl Case {
+    /// Whether the verifier said what the manifest says.
+    pub fn agrees(&self) -> bool {
+        self.expected == self.got && self.detail.is_none()
+    }
+}
+
+impl Counts {
+    fn add(&mut self, case: &Case) {
+        match case.expected {
+            _ if !case.agrees() => self.disagree += 1,
+            Verdict::Accept => self.verified += 1,
+            Verdict::Refuse => self.refused_as_expected += 1,
+            Verdict::Error => self.disagree += 1,
+        }
+    }
+}
+
+/// Runs everything below `folder`; `now` is what "expired today" is judged by.
+pub fn run(folder: &Path, now: UnixTime, report: &mut dyn Report) -> std::io::Result<Counts> {
+    let mut run = Run { counts: Counts::default(), report };
+    for path in manifests(folder)? {
+        let manifest: Value = match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
+            Ok(Ok(manifest)) => manifest,
+            _ => {
+                run.error("manifest", &path.display().to_string(), "not readable as JSON".to_owned());
+                continue;
+            }
+        };
+        let base = path.parent().unwrap_or(folder);
+        let has = |member: &str| manifest.get(member).is_some();
+        let is_snp = manifest.pointer("/reports/0/vek").is_some() || manifest.pointer("/negatives/0/ica").is_some();
+        if is_snp && has("roots") {
+            snp::run(base, &manifest, now, &mut run);
+        } else if has("cases") && has("external_ovmf") {
+            measure::run(base, &manifest, &mut run);
+        } else {
+            run.skip(&format!("{}: no runner for this kind yet", path.display()));
+        }
+    }
+    Ok(run.counts)
+}
+
+/// The counts, and where cases are told.
+struct Run<'a> {
+    counts: Counts,
+    report: &'a mut dyn Report,
+}
+
+impl Run<'_> {
+    fn tell(&mut self, case: &Case) {
+        self.counts.add(case);
+        self.report.case(case);
+    }
+
+    fn error(&mut self, kind: &'static str, name: &str, detail: String) {
+        let (expected, got) = (Verdict::Accept, Verdict::Error);
+        self.tell(&Case { kind, name: name.to_owned(), expected, got, code: None, detail: Some(detail) });
+    }
+
+    fn skip(&mut self, what: &str) {
+        self.counts.skipped += 1;
+        self.report.skipped(what);
+    }
+}
+
+/// Every `manifest.json` and `golden.json` below a folder, sorted.
+fn manifests(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            match entry.file_type()? {
+                kind if kind.is_dir() => folders.push(entry.path()),
+                kind if kind.is_file() && (name == "manifest.json" || name == "golden.json") => {
+                    found.push(entry.path())
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
