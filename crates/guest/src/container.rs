@@ -162,9 +162,8 @@ pub fn start(plan: &Plan) -> Result<Started, ContainerError> {
     let mut child = helper.spawn().map_err(failed("starting the container's helper"))?;
     // The helper's own copies are closed with `helper`, so that the pipe ends with the workload.
     drop(helper);
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(&message).map_err(failed("handing over the plan"))?;
-    }
+    // A helper that ended early says why by its outcome, or by none.
+    let handed_over = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(&message));
     let mut line = Vec::new();
     if let Some(answer) = child.stdout.take() {
         answer.take(MAX_OUTCOME).read_to_end(&mut line).map_err(failed("reading the outcome"))?;
@@ -175,7 +174,7 @@ pub fn start(plan: &Plan) -> Result<Started, ContainerError> {
             Ok(Started { pid, output })
         }
         Ok(Outcome::Failed { reason }) => Err(ContainerError::Runtime { reason }),
-        Err(_) => Err(ContainerError::Silent),
+        Err(_) => handed_over.map_err(failed("handing over the plan")).and(Err(ContainerError::Silent)),
     }
 }
 

@@ -228,6 +228,7 @@ fn the_workload_is_confined() {
         unshare -U true 2>&1
         touch /tmp/mine /dev/shm/mine && echo "tmp is writable"
         echo "to stderr" >&2
+        echo "by its name" >/dev/stdout
     "#;
     let (exit, said) = run(&["sh", "-c", script]);
     for wanted in [
@@ -258,6 +259,7 @@ fn the_workload_is_confined() {
         "unshare(0x10000000): Operation not permitted\n",
         "tmp is writable\n",
         "to stderr\n",
+        "by its name\n",
     ] {
         assert!(said.contains(wanted), "wanted {wanted:?} in what the workload said:\n{said}");
     }

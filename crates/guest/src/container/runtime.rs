@@ -38,6 +38,7 @@ fn run() -> Result<i32, AnyError> {
     io::stdin().take(MAX_PLAN).read_to_end(&mut message)?;
     let plan: Plan = serde_json::from_slice(&message)?;
     let (output, errors) = (rustix::io::dup(rustix::stdio::stderr())?, rustix::io::dup(rustix::stdio::stderr())?);
+    own_pipe(&output, &plan)?;
     let nowhere = null()?;
     // From here on, nothing that this process says can reach the workload's log.
     rustix::stdio::dup2_stderr(&nowhere)?;
@@ -61,6 +62,16 @@ fn run() -> Result<i32, AnyError> {
         .build()?;
     container.start()?;
     Ok(container.pid().ok_or("the runtime names no process")?.as_raw())
+}
+
+/// Gives the output's pipe to the workload's user, so that it can open `/dev/stdout`.
+fn own_pipe(output: &OwnedFd, plan: &Plan) -> io::Result<()> {
+    if FileType::from_raw_mode(rustix::fs::fstat(output)?.st_mode) == FileType::Fifo {
+        let user = &plan.settings.user;
+        let (uid, gid) = (rustix::fs::Uid::from_raw(user.uid), rustix::fs::Gid::from_raw(user.gid));
+        rustix::fs::fchown(output, Some(uid), Some(gid))?;
+    }
+    Ok(())
 }
 
 fn null() -> io::Result<OwnedFd> {
