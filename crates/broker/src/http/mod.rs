@@ -191,3 +191,6 @@ async fn read(app: &App, path: &'static str, request: Request) -> Result<Call, R
     let query = parts.uri.query().unwrap_or("").to_owned();
     Ok(Call { rest, query, headers: parts.headers, body, peer })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! Who holds which resource: one row per resource and guest (report id), until a time.
+//! Who holds which resource: one row per resource and guest (report id), to the end of a second: never shorter than
+//! promised.
 
 use super::StoreError;
 use claims::UnixTime;
@@ -12,7 +13,7 @@ pub(crate) fn others(
     now: UnixTime,
 ) -> Result<Vec<String>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT report_id FROM leases WHERE resource = ? AND report_id <> ? AND until > ? ORDER BY report_id LIMIT 16",
+        "SELECT report_id FROM leases WHERE resource = ? AND report_id <> ? AND until >= ? ORDER BY report_id LIMIT 16",
     )?;
     let rows = statement.query_map(params![resource, report_id, now.0.cast_signed()], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -42,6 +43,6 @@ pub(crate) fn renew(
     until: UnixTime,
 ) -> Result<usize, StoreError> {
     Ok(connection
-        .prepare_cached("UPDATE leases SET until = max(until, ?) WHERE report_id = ? AND until > ?")?
+        .prepare_cached("UPDATE leases SET until = max(until, ?) WHERE report_id = ? AND until >= ?")?
         .execute(params![until.0.cast_signed(), report_id, now.0.cast_signed()])?)
 }

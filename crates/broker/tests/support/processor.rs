@@ -1,104 +1,64 @@
-//! A processor made for these tests: reports in the real format, signed with a key of its own. Its verifier checks the
-//! signature over the bytes, and nothing stands in for a chain: crate `emulated` has that.
+//! Emulated processors, each with its own development root, and guests that were launched on them.
 
 use attest::snp::kbs::to_json;
-use attest::snp::{CertificateTable, EMULATED_CHIP_PREFIX, Endorsements, Fields, Report, SIGNED};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
-};
+use attest::snp::{Endorsements, Report};
 use broker::ExtraVerifier;
-use claims::bytes::Digest384;
-use claims::snp::{GuestPolicy, PlatformInfo, Product, SigningKey, SnpClaims, TcbVersion, Tee};
+use claims::snp::{GuestPolicy, SnpClaims, Tee};
 use claims::{ChipId, Code, HostData, LaunchDigest, ReportData, UnixTime};
+use emulated::{Guest, Hardware, Model, Processor};
 use serde_json::{Value, json};
 use std::sync::{Arc, LazyLock};
 
-pub const TCB: TcbVersion = TcbVersion { fmc: None, bootloader: 4, tee: 1, snp: 22, microcode: 213 };
+/// Two machines.
+static PROCESSORS: LazyLock<[Processor; 2]> = LazyLock::new(|| [Model::GENOA, Model::MILAN].map(open));
 
-static KEY: LazyLock<EcdsaKeyPair> =
-    LazyLock::new(|| EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap());
+fn open(model: Model) -> Processor {
+    // Keys are in memory after opening, so the folder may go.
+    let workspace = tempfile::tempdir().unwrap();
+    let hardware = Hardware::Ignore { reason: "a test".into() };
+    Processor::open(workspace.path(), super::now(), model, &hardware).unwrap()
+}
 
-/// A guest's launch, as this processor saw it.
+/// A guest's launch on one of the machines.
 #[derive(Clone)]
 pub struct Launch {
-    pub measurement: LaunchDigest,
-    pub host_data: HostData,
-    pub policy: GuestPolicy,
+    pub guest: Guest,
     pub vmpl: u32,
-    pub tcb: TcbVersion,
-    pub committed_tcb: TcbVersion,
-    pub report_id: [u8; 32],
-    pub chip: u8,
-    pub version: u32,
-    /// Whether chip ids say EMUL, as the emulated processor's do.
-    pub marked: bool,
+    pub machine: usize,
 }
 
 impl Default for Launch {
+    /// Another instance (report id) of the same bundle each time.
     fn default() -> Self {
-        Self {
-            measurement: LaunchDigest([0x11; 48]),
-            host_data: HostData([0x22; 32]),
-            policy: GuestPolicy::PLAIN,
-            vmpl: 0,
-            tcb: TCB,
-            committed_tcb: TCB,
-            report_id: [1; 32],
-            chip: 1,
-            version: 3,
-            marked: true,
-        }
+        let guest = Guest::new(LaunchDigest([0x11; 48]), HostData([0x22; 32])).unwrap();
+        Self { guest, vmpl: 0, machine: 0 }
     }
 }
 
 impl Launch {
+    pub fn with_policy(policy: u64) -> Self {
+        let launch = Self::default();
+        Self { guest: launch.guest.with_policy(GuestPolicy(policy)), ..launch }
+    }
+
+    pub fn with_host_data(host_data: HostData) -> Self {
+        let mut launch = Self::default();
+        launch.guest.host_data = host_data;
+        launch
+    }
+
+    pub fn on(machine: usize) -> Self {
+        Self { machine, ..Self::default() }
+    }
+
     pub fn chip_id(&self) -> ChipId {
-        let mut chip = [self.chip; 64];
-        if self.marked {
-            chip[..4].copy_from_slice(&EMULATED_CHIP_PREFIX);
-        }
-        ChipId(chip)
+        PROCESSORS[self.machine].chip_id().unwrap()
     }
 
     /// A report over `report_data`, as JSON of KBS clients.
     pub fn evidence(&self, report_data: [u8; 64]) -> Value {
-        let fields = Fields {
-            version: self.version,
-            guest_svn: 0,
-            policy: self.policy,
-            family_id: [0; 16],
-            image_id: [0; 16],
-            vmpl: self.vmpl,
-            current_tcb: self.tcb,
-            platform_info: PlatformInfo(0x25),
-            key_info: 0,
-            report_data: ReportData(report_data),
-            measurement: self.measurement,
-            host_data: self.host_data,
-            id_key_digest: Digest384([0; 48]),
-            author_key_digest: Digest384([0; 48]),
-            report_id: self.report_id,
-            report_id_ma: [0xff; 32],
-            reported_tcb: self.tcb,
-            cpuid: Some((0x19, 0x01, 1)),
-            chip_id: self.chip_id(),
-            committed_tcb: self.committed_tcb,
-            firmware_current: (1, 55, 40),
-            firmware_committed: (1, 55, 40),
-            launch_tcb: self.tcb,
-            mitigations: None,
-        };
-        let unsigned = fields.encode(&[0; 144]);
-        let signature = KEY.sign(&SystemRandom::new(), &unsigned[SIGNED]).unwrap();
-        let mut little = [0; 144];
-        for (place, number) in [(0, &signature.as_ref()[..48]), (72, &signature.as_ref()[48..])] {
-            for (offset, byte) in number.iter().rev().enumerate() {
-                little[place + offset] = *byte;
-            }
-        }
-        let report = Report::parse(&fields.encode(&little)).unwrap();
-        to_json(&report, &CertificateTable::default())
+        let made = PROCESSORS[self.machine].evidence(&self.guest, ReportData(report_data), self.vmpl).unwrap();
+        to_json(&Report::parse(&made.report).unwrap(), &made.certificates)
     }
 
     /// A `reference.json` that admits this launch.
@@ -106,61 +66,31 @@ impl Launch {
         json!({
             "version": 1, "name": "hello", "site": "site-1", "substrate": "cvm",
             "launch_measurements": [{"vcpu_type": "EPYC-v4", "vcpus": 1, "guest_features": 1,
-                "launch_measurement": self.measurement}],
-            "host_data": self.host_data, "root_hash": "00".repeat(32), "resources": resources,
+                "launch_measurement": self.guest.measurement}],
+            "host_data": self.guest.host_data, "root_hash": "00".repeat(32), "resources": resources,
             "tcb_floor": null, "chips": "any", "lease": "shared", "inputs": [], "command_line": "quiet",
         })
     }
 }
 
-/// The verifier that belongs to this processor.
+/// The verifier of both machines' roots.
 pub fn verifier() -> Option<Arc<dyn ExtraVerifier>> {
-    Some(Arc::new(Double))
+    Some(Arc::new(Emulated))
 }
 
-struct Double;
+struct Emulated;
 
-impl ExtraVerifier for Double {
-    fn verify(&self, report: &[u8], _: &Endorsements, _: UnixTime) -> Result<SnpClaims, Code> {
-        let parsed = Report::parse(report).map_err(|error| error.code())?;
-        let mut signature = Vec::new();
-        for place in [0x2a0, 0x2a0 + 72] {
-            signature.extend(report[place..place + 48].iter().rev());
+impl ExtraVerifier for Emulated {
+    fn verify(&self, report: &[u8], certificates: &Endorsements, now: UnixTime) -> Result<SnpClaims, Code> {
+        let mut code = Code::SnpRoot;
+        for processor in PROCESSORS.iter() {
+            match processor.verifier().unwrap().verify(report, certificates, now) {
+                // A lie that the broker must not pass on.
+                Ok(evidence) => return Ok(SnpClaims { tee: Tee::Snp, ..evidence.claims().clone() }),
+                Err(error) if error.code() != Code::SnpRoot => code = error.code(),
+                Err(_) => {}
+            }
         }
-        UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, KEY.public_key().as_ref())
-            .verify(&report[SIGNED], &signature)
-            .map_err(|_| Code::SnpSignature)?;
-        let fields = parsed.claimed().clone();
-        Ok(SnpClaims {
-            // The broker must not believe this.
-            tee: Tee::Snp,
-            version: fields.version,
-            product: Product::Milan,
-            cpuid: fields.cpuid,
-            guest_svn: fields.guest_svn,
-            policy: fields.policy,
-            family_id: hex::encode(fields.family_id),
-            image_id: hex::encode(fields.image_id),
-            vmpl: fields.vmpl,
-            current_tcb: fields.current_tcb,
-            platform_info: fields.platform_info,
-            signing_key: SigningKey::Vcek,
-            author_key_enabled: false,
-            report_data: fields.report_data,
-            measurement: fields.measurement,
-            host_data: fields.host_data,
-            id_key_digest: fields.id_key_digest,
-            author_key_digest: fields.author_key_digest,
-            report_id: hex::encode(fields.report_id),
-            report_id_ma: hex::encode(fields.report_id_ma),
-            reported_tcb: fields.reported_tcb,
-            chip_id: fields.chip_id,
-            committed_tcb: fields.committed_tcb,
-            firmware_current: fields.firmware_current,
-            firmware_committed: fields.firmware_committed,
-            launch_tcb: fields.launch_tcb,
-            mitigations: None,
-            csp_id: None,
-        })
+        Err(code)
     }
 }
