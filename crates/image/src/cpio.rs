@@ -152,7 +152,11 @@ pub fn read(bytes: &[u8]) -> Result<Entries, CpioError> {
         if name == TRAILER {
             let rest = bytes.get(offset..).unwrap_or_default();
             let zeros = rest.iter().take_while(|byte| **byte == 0).count();
-            return if zeros == rest.len() { Ok(entries) } else { Err(CpioError::Trailing { count: rest.len() - zeros }) };
+            return if zeros == rest.len() {
+                Ok(entries)
+            } else {
+                Err(CpioError::Trailing { count: rest.len() - zeros })
+            };
         }
         let contents = take(length as usize)?.to_vec();
         take((length as usize).next_multiple_of(4) - length as usize)?;

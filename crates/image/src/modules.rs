@@ -112,7 +112,9 @@ impl Module {
 #[non_exhaustive]
 pub enum ModulesError {
     /// A needed driver is neither a module nor built in.
-    #[error("the kernel {release} lacks the driver `{name}` ({purpose}); use a kernel that has it, or its whole modules package")]
+    #[error(
+        "the kernel {release} lacks the driver `{name}` ({purpose}); use a kernel that has it, or its whole modules package"
+    )]
     Missing {
         /// The driver.
         name: String,
@@ -266,8 +268,7 @@ impl Resolver {
             release: self.release.clone(),
         })?;
         let bytes = read_module(path).map_err(|source| ModulesError::Read { path: path.clone(), source })?;
-        let info =
-            ModuleInfo::parse(&bytes).map_err(|source| ModulesError::Module { path: path.clone(), source })?;
+        let info = ModuleInfo::parse(&bytes).map_err(|source| ModulesError::Module { path: path.clone(), source })?;
         let got = info.vermagic.split(' ').next().unwrap_or("").to_owned();
         if got != self.release {
             return Err(ModulesError::Vermagic { name: name.to_owned(), got, wanted: self.release.clone() });

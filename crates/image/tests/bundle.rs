@@ -86,7 +86,10 @@ impl Bench {
     /// Names in the folder that start with a dot: what a failed build might leave.
     fn leftovers(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.folder.path()).unwrap();
-        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name.starts_with('.')).collect()
+        names
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with('.'))
+            .collect()
     }
 }
 
@@ -120,8 +123,18 @@ fn a_bundle_is_what_the_real_tools_want() {
     seen.dedup();
     assert_eq!(seen, [Step::Parts, Step::Image, Step::Root, Step::Drives, Step::Measure, Step::Archive]);
     let mut wanted = [
-        names::APPLOG, names::ROOT, names::INITRD, names::LAUNCH, names::FIRMWARE, names::README, names::USER_CONFIG,
-        names::USER_DATA, names::KERNEL, names::SITE, names::MANIFEST, names::REFERENCE,
+        names::APPLOG,
+        names::ROOT,
+        names::INITRD,
+        names::LAUNCH,
+        names::FIRMWARE,
+        names::README,
+        names::USER_CONFIG,
+        names::USER_DATA,
+        names::KERNEL,
+        names::SITE,
+        names::MANIFEST,
+        names::REFERENCE,
     ];
     wanted.sort_unstable();
     assert_eq!(files(&out).into_iter().map(|(name, _)| name).collect::<Vec<_>>(), wanted);
@@ -180,13 +193,22 @@ fn launch_script(bench: &Bench, out: &Path, manifest: &Manifest) {
     run("sh", &["-n".as_ref(), script.as_ref()]);
     let printed = run("sh", &[script.as_ref(), "--print".as_ref()]);
     for wanted in [
-        "kernel-hashes=on", "confidential-guest-support=sev0", "policy=0x30000", "-bios' 'OVMF.amdsev.fd",
-        "hostfwd=tcp:0.0.0.0:8080-:8080", "serial=user_config", "file=site.json,if=none,id=site,format=raw,readonly=on",
+        "kernel-hashes=on",
+        "confidential-guest-support=sev0",
+        "policy=0x30000",
+        "-bios' 'OVMF.amdsev.fd",
+        "hostfwd=tcp:0.0.0.0:8080-:8080",
+        "serial=user_config",
+        "file=site.json,if=none,id=site,format=raw,readonly=on",
         &format!("'{}'", manifest.command_line),
     ] {
         assert!(printed.contains(wanted), "{wanted} in {printed}");
     }
-    let sum = Command::new("sh").arg("-c").arg("sed -n \"/^digests='/,/'$/p\" launch_vm.sh | tr -d \"'\" | sed 's/^digests=//' | sha256sum -c --quiet -").current_dir(out).status();
+    let sum = Command::new("sh")
+        .arg("-c")
+        .arg("sed -n \"/^digests='/,/'$/p\" launch_vm.sh | tr -d \"'\" | sed 's/^digests=//' | sha256sum -c --quiet -")
+        .current_dir(out)
+        .status();
     assert!(sum.unwrap().success());
     std::fs::write(bench.path("qemu-old"), "#!/bin/sh\necho QEMU emulator version 8.2.2\n").unwrap();
     run("chmod", &["+x".as_ref(), bench.path("qemu-old").as_ref()]);

@@ -29,8 +29,13 @@ fn modules_come_after_what_they_depend_on() {
         assert_eq!(modules[place(name)].need, Need::Required, "{name}");
     }
     for (before, after) in [
-        ("configfs", "tsm"), ("tsm", "sev_guest"), ("failover", "net_failover"), ("net_failover", "virtio_net"),
-        ("dm_mod", "dm_crypt"), ("reed_solomon", "dm_verity"), ("nfnetlink", "nf_tables"),
+        ("configfs", "tsm"),
+        ("tsm", "sev_guest"),
+        ("failover", "net_failover"),
+        ("net_failover", "virtio_net"),
+        ("dm_mod", "dm_crypt"),
+        ("reed_solomon", "dm_verity"),
+        ("nfnetlink", "nf_tables"),
         ("sunrpc", "nfs"),
     ] {
         assert!(place(before) < place(after), "{before} before {after}");

@@ -107,7 +107,7 @@ fn every_part_of_a_bundle_can_be_looked_into() {
         }
         Ok(())
     });
-    println!("after a flipped bit: {damaged:?}");
+    assert!(matches!(damaged, Err(InspectError::Volume(_))), "{damaged:?}");
 
     // Logs and initrd.
     let log = inspect::open(&built.folder.join(names::APPLOG), None).unwrap();
@@ -127,7 +127,9 @@ fn files_of_no_known_kind_are_refused() {
     assert!(matches!(inspect::open(&file, None), Err(InspectError::Volume(_))));
     std::fs::write(&file, b"QFI\xfb").unwrap();
     assert!(matches!(inspect::open(&file, None), Err(InspectError::Qcow2(_))));
-    assert!(Command::new("sh").arg("-c").arg("echo hello | gzip > file").current_dir(&folder).status().unwrap().success());
+    assert!(
+        Command::new("sh").arg("-c").arg("echo hello | gzip > file").current_dir(&folder).status().unwrap().success()
+    );
     assert!(matches!(inspect::open(&file, None), Err(InspectError::Stored(_))));
 }
 
@@ -145,7 +147,20 @@ fn a_data_drive_takes_files_and_grows() {
     let (raw, drive) = (path("raw"), path("user_data.qcow2"));
     std::fs::create_dir(path("old")).unwrap();
     std::fs::write(path("old/kept"), "kept").unwrap();
-    tool("mke2fs", &["-q".as_ref(), "-t".as_ref(), "ext4".as_ref(), "-b".as_ref(), "4096".as_ref(), "-d".as_ref(), path("old").as_ref(), raw.as_ref(), "64M".as_ref()]);
+    tool(
+        "mke2fs",
+        &[
+            "-q".as_ref(),
+            "-t".as_ref(),
+            "ext4".as_ref(),
+            "-b".as_ref(),
+            "4096".as_ref(),
+            "-d".as_ref(),
+            path("old").as_ref(),
+            raw.as_ref(),
+            "64M".as_ref(),
+        ],
+    );
     tool("qemu-img", &["convert".as_ref(), "-O".as_ref(), "qcow2".as_ref(), raw.as_ref(), drive.as_ref()]);
 
     std::fs::create_dir(path("train")).unwrap();
@@ -186,8 +201,8 @@ fn a_data_drive_takes_files_and_grows() {
     let request = data_drive::Request { paths: &nameless, ..request };
     assert!(matches!(data_drive::add(&request), Err(DataError::NoName { .. })));
     assert!(std::fs::read(&drive).unwrap() == before);
-    let left = std::fs::read_dir(folder.path()).unwrap().any(|entry| {
-        entry.unwrap().file_name().to_string_lossy().starts_with('.')
-    });
+    let left = std::fs::read_dir(folder.path())
+        .unwrap()
+        .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with('.'));
     assert!(!left);
 }

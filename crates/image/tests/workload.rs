@@ -132,7 +132,10 @@ fn our_own_keys_read() {
          cc_gpu_mechanism: nvidia_cc\ncvm_image_name: hello-cvm\n"
     );
     let workload = parse(&text).unwrap();
-    assert_eq!((workload.name.as_str(), workload.site.as_str(), workload.project.as_str()), ("hello", "berlin", "demo"));
+    assert_eq!(
+        (workload.name.as_str(), workload.site.as_str(), workload.project.as_str()),
+        ("hello", "berlin", "demo")
+    );
     assert_eq!(workload.command.unwrap(), ["/bin/hello", "--port", "8080"]);
     assert_eq!(workload.environment["PORT"], "8080");
     assert_eq!(workload.environment["EMPTY"], "");
@@ -212,8 +215,7 @@ fn what_exists_elsewhere_has_its_own_error() {
         for other in others {
             let text = LEAST.replace(&format!("{key}: {ours}"), &format!("{key}: {other}"));
             let line = 1 + usize::from(key == "cc_cpu_mechanism");
-            let wanted =
-                WorkloadError::Unsupported { line, key: key.into(), value: (*other).into(), supported: ours };
+            let wanted = WorkloadError::Unsupported { line, key: key.into(), value: (*other).into(), supported: ours };
             assert_eq!(parse(&text), Err(wanted));
         }
     }
@@ -241,7 +243,9 @@ fn ranges_hold() {
     assert_eq!(refusal("applog_drive_size: 99999999999999999999"), size("99999999999999999999"));
     assert!(matches!(refusal("memory: 1 XB"), WorkloadError::Value { line: 4, .. }));
     assert!(matches!(refusal("memory: 65 MB"), WorkloadError::Value { line: 4, .. }));
-    assert!(matches!(refusal("vcpu_type: EPYC-Millan"), WorkloadError::Value { ref wanted, .. } if wanted.contains("EPYC-Milan")));
+    assert!(
+        matches!(refusal("vcpu_type: EPYC-Millan"), WorkloadError::Value { ref wanted, .. } if wanted.contains("EPYC-Milan"))
+    );
 }
 
 #[test]

@@ -68,8 +68,22 @@ pub fn check(line: &str) -> Result<(), CommandLineError> {
 
 /// Parameters by name; `*` stands for any rest. `__` is `--`, which hands the rest to the first process.
 const FORBIDDEN: &[&str] = &[
-    "init", "rdinit", "rd.*", "systemd.*", "dm_mod.*", "initrd*", "root", "resume", "single", "emergency", "netconsole",
-    "kgdboc", "kgdbwait", "crashkernel", "acpi_rsdp", "__",
+    "init",
+    "rdinit",
+    "rd.*",
+    "systemd.*",
+    "dm_mod.*",
+    "initrd*",
+    "root",
+    "resume",
+    "single",
+    "emergency",
+    "netconsole",
+    "kgdboc",
+    "kgdbwait",
+    "crashkernel",
+    "acpi_rsdp",
+    "__",
 ];
 
 #[cfg(test)]
@@ -79,8 +93,15 @@ mod tests {
     #[test]
     fn what_starts_something_else_is_refused() {
         for token in [
-            "init=/bin/sh", "rdinit=/x", "rd.break", "systemd.unit=rescue.target", "dm-mod.create=x", "dm_mod.create=x",
-            "\"init=/bin/sh\"", "initrd=/x", "--",
+            "init=/bin/sh",
+            "rdinit=/x",
+            "rd.break",
+            "systemd.unit=rescue.target",
+            "dm-mod.create=x",
+            "dm_mod.create=x",
+            "\"init=/bin/sh\"",
+            "initrd=/x",
+            "--",
         ] {
             let wanted = CommandLineError::Forbidden { token: token.to_owned() };
             assert_eq!(check(&format!("quiet {token} confide.root=x")), Err(wanted));

@@ -3,10 +3,10 @@
 use super::BuildError;
 use super::staging::Staging;
 use crate::qcow2::{Plan, Writer};
+use claims::Digest256;
 use claims::boot::LogFile;
 use claims::volume::{BLOCK_SIZE, DATA_OFFSET, Drive, Geometry};
 use claims::workload::WorkloadLog;
-use claims::Digest256;
 use sealed::ext4::{Layout, NoSources, Options, Size, Sources};
 use sealed::seal::{Job, SealError, seal};
 use sealed::tree::{Content, Kind, Meta, Tree};

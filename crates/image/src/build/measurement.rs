@@ -1,8 +1,8 @@
 //! What the processor will report, and what a broker is to expect.
 
+use super::BuildError;
 use super::parts::Parts;
 use super::root::Root;
-use super::BuildError;
 use crate::firmware;
 use crate::workload::Workload;
 use claims::reference::{Input, LaunchMeasurement, Reference};
@@ -32,7 +32,8 @@ impl Measured<'_> {
             names.push(&workload.vcpu_type);
         }
         let one = |name: &str| {
-            let vcpu_type = name.parse().map_err(|error: UnknownVcpu| BuildError::Internal { what: error.to_string() })?;
+            let vcpu_type =
+                name.parse().map_err(|error: UnknownVcpu| BuildError::Internal { what: error.to_string() })?;
             let guest_features = GuestFeatures::SNP;
             let (vcpus, kernel, vmm) = (workload.vcpus, Some(kernel), Vmm::Qemu);
             let launch = Launch { ovmf: &ovmf, kernel, vcpus, vcpu_type, guest_features, vmm };

@@ -26,7 +26,8 @@ impl Parts {
         firmware::check(&firmware)?;
         let kernel = read("the kernel", request.kernel)?;
         let guest = read("the guest program", request.guest)?;
-        let [firmware_digest, kernel_digest, guest_digest] = [&firmware, &kernel, &guest].map(|bytes| Digest256::of(bytes));
+        let [firmware_digest, kernel_digest, guest_digest] =
+            [&firmware, &kernel, &guest].map(|bytes| Digest256::of(bytes));
         Ok(Self { firmware_digest, kernel_digest, guest_digest, firmware, kernel, guest })
     }
 

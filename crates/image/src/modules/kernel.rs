@@ -19,7 +19,12 @@ pub fn kernel_release(image: &[u8]) -> Result<String, KernelError> {
     let pointer = image.get(0x20E..0x210).and_then(|field| field.try_into().ok()).map(u16::from_le_bytes);
     let start = usize::from(pointer.filter(|pointer| *pointer != 0).ok_or(KernelError::NoVersion)?) + 0x200;
     let text = image.get(start..).unwrap_or_default();
-    let release: &[u8] = text.iter().take(128).position(|byte| b" \0".contains(byte)).and_then(|end| text.get(..end)).unwrap_or_default();
+    let release: &[u8] = text
+        .iter()
+        .take(128)
+        .position(|byte| b" \0".contains(byte))
+        .and_then(|end| text.get(..end))
+        .unwrap_or_default();
     match std::str::from_utf8(release) {
         Ok(release) if !release.is_empty() && release.bytes().all(|byte| byte.is_ascii_graphic()) => {
             Ok(release.to_owned())
