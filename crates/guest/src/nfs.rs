@@ -56,14 +56,9 @@ pub enum NfsError {
     /// The folder cannot be made.
     #[error("there is no folder `mnt` to mount on")]
     Folder(#[from] MountError),
-    /// Mounting failed with version 4 and version 3.
-    #[error("the NFS server refuses version 4.2 ({newer}) and version 3 ({older})")]
-    Mount {
-        /// With version 4.
-        newer: Errno,
-        /// With version 3.
-        older: Errno,
-    },
+    /// Mounting failed with every version.
+    #[error("the NFS server cannot be mounted")]
+    Mount(#[source] Errno),
 }
 
 impl NfsError {
@@ -112,21 +107,24 @@ pub fn mount(export: &Export, resolver: &Resolver, modules: &[Module], how: User
     modules::load(modules, |need| need == Need::Nfs)?;
     // The host's drive may be read-only and lack the folder; then a small one in memory stands in for it.
     prepare_place()?;
-    let newer = match try_version(export, server, how, Version::Four) {
-        Ok(()) => return Ok(()),
-        Err(error) => error,
-    };
-    try_version(export, server, how, Version::Three).map_err(|older| NfsError::Mount { newer, older })
+    let mut last = Errno::PROTONOSUPPORT;
+    for version in VERSIONS {
+        last = match try_version(export, server, how, version) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if matches!(last, Errno::TIMEDOUT | Errno::HOSTUNREACH | Errno::NETUNREACH) {
+            break;
+        }
+    }
+    Err(NfsError::Mount(last))
 }
 
 const MAX_PATH: usize = 1024;
 const MAX_FILE: u64 = 2048;
 
-#[derive(Debug, Clone, Copy)]
-enum Version {
-    Four,
-    Three,
-}
+/// NFS versions, in the order they are tried: the kernel does not choose by itself.
+const VERSIONS: [&str; 4] = ["4.2", "4.1", "4.0", "3"];
 
 fn wanted_in(folder: &Path, ports: &Ports) -> Result<Option<Export>, NfsError> {
     let read = |error: Errno| NfsError::Read(error.into());
@@ -155,7 +153,7 @@ fn prepare_place() -> Result<(), NfsError> {
     Ok(mounts::make_folder(Path::new(mounts::REMOTE_DATA), "the folder for remote data")?)
 }
 
-fn try_version(export: &Export, server: IpAddr, how: UserData, version: Version) -> Result<(), Errno> {
+fn try_version(export: &Export, server: IpAddr, how: UserData, version: &str) -> Result<(), Errno> {
     let (kind, options) = options(server, version);
     let options = CString::new(options).map_err(|_| Errno::INVAL)?;
     let source = format!("{}:{}", server, export.path);
@@ -163,13 +161,13 @@ fn try_version(export: &Export, server: IpAddr, how: UserData, version: Version)
 }
 
 /// What `mount.nfs` would hand to the kernel. `soft` so that a server that is gone gives errors, not stuck processes.
-fn options(server: IpAddr, version: Version) -> (&'static str, String) {
-    let shared = format!("addr={server},soft,softreval,timeo=100,retrans=3,nosharecache,resvport");
-    match version {
-        Version::Four => ("nfs4", format!("vers=4.2,{shared},clientaddr=0.0.0.0")),
+fn options(server: IpAddr, version: &str) -> (&'static str, String) {
+    let shared = format!("vers={version},addr={server},soft,softreval,timeo=100,retrans=3,nosharecache,resvport");
+    if version == "3" {
         // Locks need a program that we don't have, and the port mapper is asked by the kernel.
-        Version::Three => ("nfs", format!("vers=3,{shared},nolock,proto=tcp,mountproto=tcp,mountaddr={server}")),
+        return ("nfs", format!("{shared},nolock,proto=tcp,mountproto=tcp,mountaddr={server}"));
     }
+    ("nfs4", format!("{shared},clientaddr=0.0.0.0"))
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub fn usable(address: Ipv4Addr) -> bool {
     !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || address.is_broadcast())
 }
 
-/// The first Ethernet card, by name.
+/// The first Ethernet card, by index.
 pub fn first_card() -> Option<Card> {
     first_card_in(Path::new("/sys/class/net"))
 }
@@ -57,7 +57,7 @@ fn first_card_in(folder: &Path) -> Option<Card> {
             ethernet.then_some(Card { name, index, hardware })
         })
         .collect();
-    cards.sort_by(|left, right| left.index.cmp(&right.index));
+    cards.sort_by_key(|card| card.index);
     cards.into_iter().next()
 }
 

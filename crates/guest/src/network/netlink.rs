@@ -140,8 +140,11 @@ fn open(protocol: Option<Protocol>) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Reads acknowledgements and errors: which message, and what became of it.
-fn answers(mut bytes: &[u8]) -> Result<Vec<(u32, Result<(), Errno>)>, NetlinkError> {
+/// Which message, and what became of it.
+type Acknowledgement = (u32, Result<(), Errno>);
+
+/// Reads acknowledgements and errors.
+fn answers(mut bytes: &[u8]) -> Result<Vec<Acknowledgement>, NetlinkError> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
         let field = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()).copied();
