@@ -2,7 +2,12 @@
 //!
 //! `CONFIDE_BENCH_MB` (default 1024) is the archive's size, `CONFIDE_BENCH_DIR` the folder to work in. All figures are
 //! of one run on one machine, medians of three; the ratios are what SPECIFICATION.md promises.
-#![expect(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, reason = "a bench talks, and ends when something fails")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a bench talks, and ends when something fails"
+)]
 
 use claims::volume::VolumeKey;
 use image::root_volume::{RootVolume, Sealing, Source, Written};
@@ -43,8 +48,12 @@ impl Bench {
         let mut written = None;
         let build = median(|| self.build(&self.archive, None, 1, threads, &mut written));
         let written = written.unwrap();
-        println!("archive            {:>8.1} MB, {} files, {threads} threads, memory peak {} MB",
-            bytes as f64 / 1e6, written.nodes, peak_megabytes());
+        println!(
+            "archive            {:>8.1} MB, {} files, {threads} threads, memory peak {} MB",
+            bytes as f64 / 1e6,
+            written.nodes,
+            peak_megabytes()
+        );
         println!("cp --reflink=never {copy:>8.2} s");
         row("build", build, build / copy, "x cp", 3.0, false);
 
@@ -59,21 +68,29 @@ impl Bench {
 
         match self.tools() {
             Some(tools) => row("standard tools", tools, tools / build, "x build", 4.0, true),
-            None => println!("standard tools     skipped: one of tar, mke2fs, veritysetup, openssl, qemu-img is missing"),
+            None => {
+                println!("standard tools     skipped: one of tar, mke2fs, veritysetup, openssl, qemu-img is missing")
+            }
         }
         self.gzip(&cache, threads);
         println!("memory peak        {:>8} MB (promise: below 300)", peak_megabytes());
     }
 
     /// One build from an archive; the drive is removed again.
-    fn build(&self, archive: &Path, cache: Option<&Path>, key: u8, threads: usize, written: &mut Option<Written>) -> f64 {
+    fn build(
+        &self,
+        archive: &Path,
+        cache: Option<&Path>,
+        key: u8,
+        threads: usize,
+        written: &mut Option<Written>,
+    ) -> f64 {
         let out = self.folder.join("crypt_root.qcow2");
         let drive_bytes = (self.megabytes * 3 / 2 + 64) << 20;
         let key = VolumeKey::from_slice(&[key; 32]).unwrap();
         let time = timed(|| {
-            let source = Source {
-                archive, reference: None, scratch: &self.folder, cache, drive_bytes, cancelled: &|| false,
-            };
+            let source =
+                Source { archive, reference: None, scratch: &self.folder, cache, drive_bytes, cancelled: &|| false };
             let mut volume = RootVolume::open(&source).unwrap();
             volume.add_file(".confide/workload.json", 0o600, b"{}").unwrap();
             let sealing = Sealing { out: &out, key: &key, threads, progress: &|_| {}, cancelled: &|| false };
@@ -101,14 +118,20 @@ impl Bench {
         });
         let size = format!("{}M", self.megabytes * 5 / 4 + 64);
         let make = timed(|| {
-            command("mke2fs", &["-q", "-t", "ext4", "-O", "^has_journal", "-b", "4096", "-d", text(&root), text(&ext4), &size]);
+            command(
+                "mke2fs",
+                &["-q", "-t", "ext4", "-O", "^has_journal", "-b", "4096", "-d", text(&root), text(&ext4), &size],
+            );
         });
         let verity = timed(|| {
             command("veritysetup", &["format", text(&ext4), text(&tree)]);
         });
         let encrypt = fs::metadata(&ext4).unwrap().len() as f64 / openssl_rate();
-        let convert = timed(|| command("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", text(&ext4), text(&qcow2)]));
-        println!("  untar {untar:.2} s, mke2fs {make:.2} s, veritysetup {verity:.2} s, aes-xts {encrypt:.2} s, qemu-img {convert:.2} s");
+        let convert =
+            timed(|| command("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", text(&ext4), text(&qcow2)]));
+        println!(
+            "  untar {untar:.2} s, mke2fs {make:.2} s, veritysetup {verity:.2} s, aes-xts {encrypt:.2} s, qemu-img {convert:.2} s"
+        );
         for path in [&ext4, &tree, &qcow2] {
             fs::remove_file(path).unwrap();
         }
@@ -163,9 +186,11 @@ impl Bench {
             hashes.push(sha256(&path));
         }
         let diff_ids: Vec<String> = hashes.iter().map(|hash| format!("sha256:{hash}")).collect();
-        let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}}).to_string();
+        let config =
+            serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}}).to_string();
         let names: Vec<String> = (0..LAYERS).map(|layer| format!("l{layer}/layer.tar")).collect();
-        let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": ["bench:1"], "Layers": names}]).to_string();
+        let manifest =
+            serde_json::json!([{"Config": "config.json", "RepoTags": ["bench:1"], "Layers": names}]).to_string();
         let mut builder = tar::Builder::new(BufWriter::with_capacity(1 << 20, File::create(&self.archive).unwrap()));
         for (layer, name) in names.iter().enumerate() {
             let path = self.folder.join(format!("layer{layer}"));
@@ -255,14 +280,17 @@ impl Random {
         let mut random = Random(self.next() | 1);
         let mut left = size;
         let mut line = [b' '; 64];
-        Chunks(move || {
-            for word in line.chunks_exact_mut(8).step_by(2) {
-                word.copy_from_slice(&random.next().to_le_bytes());
-            }
-            let length = left.min(64);
-            left -= length;
-            line[..length as usize].to_vec()
-        }, Vec::new())
+        Chunks(
+            move || {
+                for word in line.chunks_exact_mut(8).step_by(2) {
+                    word.copy_from_slice(&random.next().to_le_bytes());
+                }
+                let length = left.min(64);
+                left -= length;
+                line[..length as usize].to_vec()
+            },
+            Vec::new(),
+        )
     }
 }
 

@@ -94,7 +94,8 @@ fn every_packaging_is_the_same_image() {
 fn vector_images_open() {
     let Some(vectors) = vectors() else { return };
     let mut ids = Vec::new();
-    for name in ["img3-legacy", "img3-docker25", "img3-oci-gzip", "imgempty-legacy", "imgempty-docker25", "imgempty-oci-gzip"]
+    for name in
+        ["img3-legacy", "img3-docker25", "img3-oci-gzip", "imgempty-legacy", "imgempty-docker25", "imgempty-oci-gzip"]
     {
         let image = open_path(&vectors.join(format!("layers/images/{name}.tar")), None);
         let image = image.unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -148,7 +149,9 @@ fn missing_and_changed_parts_are_named() {
         parts.remove(name);
         let error = refused(&parts);
         assert_eq!(error.code(), Some(Code::Image), "{error}");
-        assert!(name != "l1/layer.tar" || matches!(&error, ArchiveError::Missing { name, .. } if name == "l1/layer.tar"));
+        assert!(
+            name != "l1/layer.tar" || matches!(&error, ArchiveError::Missing { name, .. } if name == "l1/layer.tar")
+        );
     }
     let mut changed = layers.clone();
     changed[1][512] ^= 1;
@@ -259,7 +262,8 @@ fn with_manifest(stored: Stored, edit: impl Fn(&mut Value)) -> Parts {
 
 #[test]
 fn media_types_must_be_true() {
-    let set = |media_type: &'static str| move |manifest: &mut Value| manifest["layers"][0]["mediaType"] = json!(media_type);
+    let set =
+        |media_type: &'static str| move |manifest: &mut Value| manifest["layers"][0]["mediaType"] = json!(media_type);
     let plain = "application/vnd.oci.image.layer.v1.tar";
     for (stored, media_type) in [
         (Stored::Gzip, plain),
@@ -289,9 +293,11 @@ fn documents_that_contradict_each_other_are_refused() {
     assert!(matches!(fewer, ArchiveError::Contradiction { .. }), "{fewer}");
     let length = refused(&with_manifest(Stored::Plain, |manifest| manifest["layers"][0]["size"] = json!(1)));
     assert!(matches!(length, ArchiveError::Length { wanted: 1, .. }), "{length}");
-    let algorithm = refused(&with_manifest(Stored::Plain, |manifest| manifest["layers"][0]["digest"] = json!("md5:00")));
+    let algorithm =
+        refused(&with_manifest(Stored::Plain, |manifest| manifest["layers"][0]["digest"] = json!("md5:00")));
     assert!(matches!(algorithm, ArchiveError::Algorithm { .. }), "{algorithm}");
-    let swapped = refused(&with_manifest(Stored::Plain, |manifest| manifest["layers"].as_array_mut().unwrap().reverse()));
+    let swapped =
+        refused(&with_manifest(Stored::Plain, |manifest| manifest["layers"].as_array_mut().unwrap().reverse()));
     assert!(matches!(swapped, ArchiveError::Digest { .. }), "{swapped}");
 
     let layers = layers();
@@ -310,7 +316,9 @@ fn indexes_are_not_nested_without_end() {
     let mut inner = index(&[]);
     for _ in 0..6 {
         let name = parts.blob(&inner).replace("blobs/sha256/", "sha256:");
-        inner = index(&[json!({"mediaType": "application/vnd.oci.image.index.v1+json", "digest": name, "size": inner.len()})]);
+        inner = index(&[
+            json!({"mediaType": "application/vnd.oci.image.index.v1+json", "digest": name, "size": inner.len()}),
+        ]);
     }
     parts.put("index.json", &inner);
     assert!(matches!(refused(&parts), ArchiveError::Depth { .. }));

@@ -38,7 +38,8 @@ fn length(tree: &Tree, path: &str) -> u64 {
 #[test]
 fn upper_layers_win() {
     let lower = Tar::new().folder("d").file("d/a", b"1").file("d/b", b"2").file("e", b"3").symlink("l", "d");
-    let upper = Tar::new().file("d/a", b"11").file("e/f", b"").remove_last().folder("e").file("e/f", b"333").file("l", b"");
+    let upper =
+        Tar::new().file("d/a", b"11").file("e/f", b"").remove_last().folder("e").file("e/f", b"333").file("l", b"");
     let tree = merged(&[lower, upper]);
     assert_eq!(names(&tree), ["d", "d/a", "d/b", "e", "e/f", "l"]);
     assert_eq!((length(&tree, "d/a"), length(&tree, "e/f"), length(&tree, "l")), (2, 3, 0));
@@ -92,7 +93,8 @@ fn hard_links_reach_lower_layers_and_part_when_replaced() {
 
 #[test]
 fn parents_that_are_links_are_followed_inside() {
-    let lower = || Tar::new().folder("usr/lib").symlink("lib", "usr/lib").symlink("up", "../../..").symlink("abs", "/usr");
+    let lower =
+        || Tar::new().folder("usr/lib").symlink("lib", "usr/lib").symlink("up", "../../..").symlink("abs", "/usr");
     let tree = merged(&[lower(), Tar::new().file("lib/x", b"").file("up/y", b"").file("abs/lib/z", b"")]);
     assert_eq!(names(&tree), ["abs", "lib", "up", "usr", "usr/lib", "usr/lib/x", "usr/lib/z", "y"]);
     // The last component is not followed.
@@ -104,7 +106,11 @@ fn parents_that_are_links_are_followed_inside() {
 #[test]
 fn meta_is_kept() {
     let layer = Tar::new()
-        .pax(&[("SCHILY.xattr.security.capability", b"\x01\0\0\x02\0\n=\0"), ("mtime", b"-1.5"), ("uid", b"3000000000")])
+        .pax(&[
+            ("SCHILY.xattr.security.capability", b"\x01\0\0\x02\0\n=\0"),
+            ("mtime", b"-1.5"),
+            ("uid", b"3000000000"),
+        ])
         .file("ping", b"x")
         .pax(&[("SCHILY.xattr.com.apple.x", b"1"), ("path", "n".repeat(250).as_bytes())])
         .file("short", b"")
@@ -162,7 +168,10 @@ fn names_have_limits() {
     let nul = Tar::new().pax(&[("path", b"a\0b")]).file("s", b"");
     assert!(matches!(refused(&[nul]).1, Reason::Tar(TarError::Nul { .. })));
     let link = "n".repeat(4096);
-    assert!(matches!(refused(&[Tar::new().pax(&[("linkpath", link.as_bytes())]).symlink("s", "x")]).1, Reason::TooLong));
+    assert!(matches!(
+        refused(&[Tar::new().pax(&[("linkpath", link.as_bytes())]).symlink("s", "x")]).1,
+        Reason::TooLong
+    ));
 }
 
 #[test]
@@ -170,7 +179,10 @@ fn what_readers_disagree_about_is_refused() {
     let sparse = Tar::new().pax(&[("GNU.sparse.major", b"1")]).file("s", b"");
     assert!(matches!(refused(&[sparse]).1, Reason::Tar(TarError::Sparse { .. })));
     assert!(matches!(refused(&[Tar::new().raw(b'S', "s", b"")]).1, Reason::Tar(TarError::Sparse { .. })));
-    assert!(matches!(refused(&[Tar::new().raw(b'2', "s", b"body")]).1, Reason::Tar(TarError::Field { field: "size", .. })));
+    assert!(matches!(
+        refused(&[Tar::new().raw(b'2', "s", b"body")]).1,
+        Reason::Tar(TarError::Field { field: "size", .. })
+    ));
     assert!(matches!(refused(&[Tar::new().raw(b'V', "s", b"")]).1, Reason::Tar(TarError::Kind { kind: b'V', .. })));
     let doubled = Tar::new().pax(&[("path", b"a")]).pax(&[("path", b"b")]).file("s", b"");
     assert!(matches!(refused(&[doubled]).1, Reason::Tar(TarError::Extension { .. })));

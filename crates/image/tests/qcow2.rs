@@ -100,7 +100,8 @@ fn files_of_qemu_are_read() {
     let mut bytes = vec![0; 3 << 20];
     bytes.iter_mut().enumerate().skip(1 << 20).step_by(77).for_each(|(index, byte)| *byte = index as u8);
     std::fs::write(&raw, &bytes).unwrap();
-    for options in ["compat=1.1", "compat=0.10", "cluster_size=4k", "cluster_size=512", "cluster_size=2M,lazy_refcounts=on"]
+    for options in
+        ["compat=1.1", "compat=0.10", "cluster_size=4k", "cluster_size=512", "cluster_size=2M,lazy_refcounts=on"]
     {
         let path = folder.path().join("out.qcow2");
         qemu_img(&["convert", "-f", "raw", "-O", "qcow2", "-o", options, text(&raw), text(&path)]);

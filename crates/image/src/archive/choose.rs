@@ -236,10 +236,7 @@ fn from_docker(
         }
         several => return Err(ArchiveError::Ambiguous { names: several.iter().map(|image| shown(image)).collect() }),
     };
-    let missing = || ArchiveError::Missing {
-        what: "the image's configuration".to_owned(),
-        name: image.config.clone(),
-    };
+    let missing = || ArchiveError::Missing { what: "the image's configuration".to_owned(), name: image.config.clone() };
     let bytes = store.document(&image.config, files)?.ok_or_else(missing)?;
     let id = sha256_of(&bytes);
     if let Some(wanted) = config_digest(&image.config) {

@@ -156,7 +156,8 @@ impl Image {
         for (index, extent) in &self.unchecked {
             let Some(layer) = self.layers.get(*index) else { continue };
             let got = self.files.sha256(extent, &|_| !cancelled());
-            let got = got.map_err(|source| ArchiveError::Read { path: layer_name(*index, layer.digest).into(), source })?;
+            let got =
+                got.map_err(|source| ArchiveError::Read { path: layer_name(*index, layer.digest).into(), source })?;
             let got = got.ok_or(ArchiveError::Cancelled)?;
             require(&layer_name(*index, layer.digest), got, layer.digest)?;
         }
@@ -196,22 +197,11 @@ impl Image {
             Encoding::Other(with) => return Err(ArchiveError::Compression { what, with }),
             encoding => self.unpack(&what, encoding, &extent, (blob.digest, wanted), scratch, cancelled)?,
         };
-        self.layers.push(Layer {
-            digest: wanted,
-            source: plain.source,
-            offset: plain.offset,
-            length: plain.length,
-        });
+        self.layers.push(Layer { digest: wanted, source: plain.source, offset: plain.offset, length: plain.length });
         Ok(())
     }
 
-    fn check_later(
-        &mut self,
-        index: usize,
-        extent: Extent,
-        wanted: Digest256,
-        what: &str,
-    ) -> Result<(), ArchiveError> {
+    fn check_later(&mut self, index: usize, extent: Extent, wanted: Digest256, what: &str) -> Result<(), ArchiveError> {
         match extent.digest {
             Some(got) => require(what, got, wanted),
             // The same bytes under the same digest, as with an empty layer that is used often.

@@ -126,9 +126,7 @@ fn index<I: Input>(
         let Some(entry) = entry else { break };
         let name = plain_name(&String::from_utf8_lossy(&entry.path));
         let member = match entry.kind {
-            EntryKind::File => {
-                Member::File(Extent { source, offset: entry.offset, length: entry.size, digest: None })
-            }
+            EntryKind::File => Member::File(Extent { source, offset: entry.offset, length: entry.size, digest: None }),
             EntryKind::HardLink => Member::Link(plain_name(&String::from_utf8_lossy(&entry.link))),
             EntryKind::Symlink => Member::Link(linked_name(&name, &String::from_utf8_lossy(&entry.link))),
             _ => continue,

@@ -127,13 +127,8 @@ impl RootVolume {
             let name = format!("sha256:{}", layer.digest);
             merger.layer(&name, layer.source, layer.offset, || image.reader(layer))?;
         }
-        let mut volume = Self {
-            image,
-            tree: merger.finish(),
-            drive_bytes: source.drive_bytes,
-            cache,
-            added: Digest256([0; 32]),
-        };
+        let mut volume =
+            Self { image, tree: merger.finish(), drive_bytes: source.drive_bytes, cache, added: Digest256([0; 32]) };
         volume.add_mount_points()?;
         Ok(volume)
     }

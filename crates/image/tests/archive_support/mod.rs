@@ -5,11 +5,9 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// The shared vectors, where they are.
-pub fn vectors() -> Option<PathBuf> {
-    let path = std::env::var_os("CONFIDE_VECTORS").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
-        PathBuf::from,
-    );
+pub(crate) fn vectors() -> Option<PathBuf> {
+    let path = std::env::var_os("CONFIDE_VECTORS")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
     if !path.is_dir() {
         println!("skipped: vectors are not here");
         return None;
@@ -19,17 +17,17 @@ pub fn vectors() -> Option<PathBuf> {
 
 /// A tar file, entry by entry; nothing is checked.
 #[derive(Clone)]
-pub struct Tar {
+pub(crate) struct Tar {
     entries: Vec<Vec<u8>>,
     end: bool,
 }
 
 impl Tar {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { entries: Vec::new(), end: true }
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.entries.concat();
         if self.end {
             bytes.extend([0; 1024]);
@@ -37,31 +35,31 @@ impl Tar {
         bytes
     }
 
-    pub fn file(self, path: &str, contents: &[u8]) -> Self {
+    pub(crate) fn file(self, path: &str, contents: &[u8]) -> Self {
         self.raw(b'0', path, contents)
     }
 
-    pub fn folder(self, path: &str) -> Self {
+    pub(crate) fn folder(self, path: &str) -> Self {
         self.entry(b'5', path, "", 0o755, (0, 0), b"")
     }
 
-    pub fn symlink(self, path: &str, target: &str) -> Self {
+    pub(crate) fn symlink(self, path: &str, target: &str) -> Self {
         self.entry(b'2', path, target, 0o777, (0, 0), b"")
     }
 
-    pub fn hard_link(self, path: &str, target: &str) -> Self {
+    pub(crate) fn hard_link(self, path: &str, target: &str) -> Self {
         self.entry(b'1', path, target, 0o644, (0, 0), b"")
     }
 
-    pub fn device(self, path: &str, major: u32, minor: u32) -> Self {
+    pub(crate) fn device(self, path: &str, major: u32, minor: u32) -> Self {
         self.entry(b'3', path, "", 0o600, (major, minor), b"")
     }
 
-    pub fn raw(self, kind: u8, path: &str, contents: &[u8]) -> Self {
+    pub(crate) fn raw(self, kind: u8, path: &str, contents: &[u8]) -> Self {
         self.entry(kind, path, "", 0o644, (0, 0), contents)
     }
 
-    pub fn pax(self, records: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn pax(self, records: &[(&str, &[u8])]) -> Self {
         let mut body = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -76,17 +74,17 @@ impl Tar {
         self.raw(b'x', "pax", &body)
     }
 
-    pub fn remove_last(mut self) -> Self {
+    pub(crate) fn remove_last(mut self) -> Self {
         self.entries.pop();
         self
     }
 
-    pub fn remove_end(mut self) -> Self {
+    pub(crate) fn remove_end(mut self) -> Self {
         self.end = false;
         self
     }
 
-    pub fn append(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn append(mut self, bytes: &[u8]) -> Self {
         self.entries.push(bytes.to_vec());
         self.end = true;
         self
@@ -118,23 +116,23 @@ impl Tar {
     }
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes))
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
     std::io::Write::write_all(&mut encoder, bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 3).unwrap()
 }
 
 /// How layers are stored in an OCI layout.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Stored {
+pub(crate) enum Stored {
     Plain,
     Gzip,
     Zstd,
@@ -142,31 +140,31 @@ pub enum Stored {
 
 /// An image's parts as named files, which a test may change before they become an archive.
 #[derive(Clone)]
-pub struct Parts(pub Vec<(String, Vec<u8>)>);
+pub(crate) struct Parts(pub(crate) Vec<(String, Vec<u8>)>);
 
 impl Parts {
-    pub fn put(&mut self, name: &str, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, name: &str, bytes: &[u8]) {
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some((_, held)) => *held = bytes.to_vec(),
             None => self.0.push((name.to_owned(), bytes.to_vec())),
         }
     }
 
-    pub fn blob(&mut self, bytes: &[u8]) -> String {
+    pub(crate) fn blob(&mut self, bytes: &[u8]) -> String {
         let name = format!("blobs/sha256/{}", sha256(bytes));
         self.put(&name, bytes);
         name
     }
 
-    pub fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str) {
         self.0.retain(|(known, _)| known != name);
     }
 
-    pub fn tar(&self) -> Vec<u8> {
+    pub(crate) fn tar(&self) -> Vec<u8> {
         self.0.iter().fold(Tar::new(), |tar, (name, bytes)| tar.file(name, bytes)).bytes()
     }
 
-    pub fn write_folder(&self, folder: &std::path::Path) {
+    pub(crate) fn write_folder(&self, folder: &std::path::Path) {
         for (name, bytes) in &self.0 {
             let path = folder.join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -175,7 +173,7 @@ impl Parts {
     }
 }
 
-pub fn config(layers: &[Vec<u8>]) -> Value {
+pub(crate) fn config(layers: &[Vec<u8>]) -> Value {
     let ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", sha256(layer))).collect();
     json!({
         "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ids},
@@ -185,7 +183,7 @@ pub fn config(layers: &[Vec<u8>]) -> Value {
 }
 
 /// What `docker save` wrote before version 25.
-pub fn legacy(layers: &[Vec<u8>], config: &Value, tag: &str) -> Parts {
+pub(crate) fn legacy(layers: &[Vec<u8>], config: &Value, tag: &str) -> Parts {
     let mut parts = Parts(Vec::new());
     let config = config.to_string().into_bytes();
     let config_name = format!("{}.json", sha256(&config));
@@ -195,15 +193,16 @@ pub fn legacy(layers: &[Vec<u8>], config: &Value, tag: &str) -> Parts {
         parts.put(&names[index], layer);
     }
     parts.put(&config_name, &config);
-    parts.put("manifest.json", json!([{"Config": config_name, "RepoTags": [tag], "Layers": names}]).to_string().as_bytes());
+    parts.put(
+        "manifest.json",
+        json!([{"Config": config_name, "RepoTags": [tag], "Layers": names}]).to_string().as_bytes(),
+    );
     parts
 }
 
 /// Adds an image to an OCI layout and gives its descriptor.
-pub fn add_oci(parts: &mut Parts, layers: &[Vec<u8>], config: &Value, stored: Stored, tag: &str) -> Value {
-    let descriptor = |media_type: &str, bytes: &[u8]| {
-        json!({"mediaType": media_type, "digest": format!("sha256:{}", sha256(bytes)), "size": bytes.len()})
-    };
+pub(crate) fn add_oci(parts: &mut Parts, layers: &[Vec<u8>], config: &Value, stored: Stored, tag: &str) -> Value {
+    let descriptor = |media_type: &str, bytes: &[u8]| json!({"mediaType": media_type, "digest": format!("sha256:{}", sha256(bytes)), "size": bytes.len()});
     let config = config.to_string().into_bytes();
     parts.blob(&config);
     let mut blobs = Vec::new();
@@ -225,14 +224,14 @@ pub fn add_oci(parts: &mut Parts, layers: &[Vec<u8>], config: &Value, stored: St
     found
 }
 
-pub fn index(manifests: &[Value]) -> Vec<u8> {
+pub(crate) fn index(manifests: &[Value]) -> Vec<u8> {
     json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests})
         .to_string()
         .into_bytes()
 }
 
 /// A complete OCI layout with one image.
-pub fn oci(layers: &[Vec<u8>], config: &Value, stored: Stored, tag: &str) -> Parts {
+pub(crate) fn oci(layers: &[Vec<u8>], config: &Value, stored: Stored, tag: &str) -> Parts {
     let mut parts = Parts(Vec::new());
     let descriptor = add_oci(&mut parts, layers, config, stored, tag);
     parts.put("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
