@@ -1,5 +1,7 @@
 //! The pinned channel, over whole handshakes in memory.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
 use attest::channel::{ChannelError, Pinned};
 use claims::Digest256;
 use rcgen::{

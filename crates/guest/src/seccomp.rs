@@ -28,7 +28,7 @@ pub fn filters() -> Result<Filters, Error> {
     let eperm = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let enosys = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let allowed = SeccompFilter::new(allow_rules()?, enosys, SeccompAction::Allow, TargetArch::x86_64)?;
-    let denied = calls::DENIED.iter().map(|call| (i64::from(*call), vec![])).collect();
+    let denied = calls::DENIED.iter().map(|call| (*call, vec![])).collect();
     let denied = SeccompFilter::new(denied, SeccompAction::Allow, eperm, TargetArch::x86_64)?;
     Ok(Filters { allowed: allowed.try_into()?, denied: denied.try_into()? })
 }
@@ -44,8 +44,7 @@ impl Filters {
 }
 
 fn allow_rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, Error> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        calls::ALLOWED.iter().map(|call| (i64::from(*call), vec![])).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls::ALLOWED.iter().map(|call| (*call, vec![])).collect();
     let namespaces = [
         libc::CLONE_NEWNS,
         libc::CLONE_NEWCGROUP,

@@ -1,7 +1,12 @@
 //! The container, started for real: this very test boots itself as the first process of a QEMU guest (plain emulation,
 //! the kernel of scripts/setup.sh, a root made of busybox) and looks from inside at what the workload can do.
 
-#![expect(clippy::print_stdout, clippy::panic, reason = "a test without the harness reports by itself")]
+#![expect(
+    clippy::print_stdout,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test without the harness reports by itself"
+)]
 
 use claims::workload::{Limits, Settings, User, UserData, WorkloadLog};
 use guest::container::{self, Access, Plan, Started};

@@ -1,5 +1,6 @@
 //! A small key broker over TLS, with a machine that makes evidence: what the tests of client and agent talk to.
 #![allow(dead_code, reason = "each test uses a part")]
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use attest::channel::Pinned;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
