@@ -119,8 +119,8 @@ impl Found {
             let matches = |candidate: &Candidate| {
                 candidate.manifest.digest == wanted || candidate.names.iter().any(|name| same_name(name, wanted))
             };
-            if !self.candidates.iter().any(matches) && !(self.other_platforms.is_empty() && self.candidates.is_empty())
-            {
+            let empty = self.other_platforms.is_empty() && self.candidates.is_empty();
+            if !empty && !self.candidates.iter().any(matches) {
                 let mut names = self.names;
                 names.sort();
                 names.dedup();
@@ -168,11 +168,11 @@ fn gather(
             names.extend(descriptor.annotation(annotation).map(str::to_owned));
         }
         found.names.extend(names.iter().cloned());
-        if let Some(Platform { os, architecture }) = &descriptor.platform {
-            if (os.as_str(), architecture.as_str()) != ("linux", "amd64") {
-                found.other_platforms.push(format!("{os}/{architecture}"));
-                continue;
-            }
+        if let Some(Platform { os, architecture }) = &descriptor.platform
+            && (os.as_str(), architecture.as_str()) != ("linux", "amd64")
+        {
+            found.other_platforms.push(format!("{os}/{architecture}"));
+            continue;
         }
         match descriptor.media_type.as_str() {
             "application/vnd.oci.image.index.v1+json" | "application/vnd.docker.distribution.manifest.list.v2+json" => {

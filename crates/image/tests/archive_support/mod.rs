@@ -1,5 +1,6 @@
 //! Tar files and image archives, made in memory, right and wrong ones.
 #![expect(dead_code, reason = "each test program uses another part")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "part of tests only")]
 
 use serde_json::{Value, json};
 use std::path::PathBuf;
