@@ -1,4 +1,5 @@
 //! A whole bundle, built from a real archive, and what the real tools say to it.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail")]
 
 use claims::boot::BootParameters;
 use claims::reference::Reference;

@@ -1,4 +1,5 @@
 //! The initrd: kernel modules resolved out of the guest parts, packed, read back, and unpacked by the real tools.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail")]
 
 use image::cpio::{self, CpioError, Entries, Entry};
 use image::initrd::{self, InitrdError};

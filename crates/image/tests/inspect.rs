@@ -1,4 +1,5 @@
 //! Looking into bundles, and putting files on a data drive.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail")]
 
 use claims::volume::{Drive, VolumeKey};
 use image::build::{self, Built, Request};

@@ -1,4 +1,5 @@
 //! The workload file: the guide's own examples, and every way to get one wrong.
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use claims::reference::{Chips, Lease};
 use claims::site::Network;
