@@ -10,7 +10,7 @@ type Recorded = (String, String, Vec<(String, String)>, String);
 
 fn recording() -> Option<Vec<Recorded>> {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/trustee-traffic.txt");
-    let text = std::fs::read_to_string(file).ok()?;
+    let text = std::fs::read_to_string(file).ok()?.replace('\r', "");
     let mut requests = Vec::new();
     for block in text.split("\n----- conn ").skip(1) {
         let (title, message) = block.split_once('\n').unwrap();

@@ -271,7 +271,7 @@ async fn evidence_that_was_touched_is_refused() {
 }
 
 #[tokio::test]
-async fn real_silicon_evidence_of_another_session_is_refused_for_its_binding() {
+async fn real_silicon_evidence_of_another_use_is_verified_and_refused_for_its_report_data() {
     let vectors = std::env::var_os("CONFIDE_VECTORS").map_or_else(
         || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
         std::path::PathBuf::from,
@@ -296,7 +296,7 @@ async fn real_silicon_evidence_of_another_session_is_refused_for_its_binding() {
     let mut body = guest.body(&session);
     body["tee-evidence"]["primary_evidence"] = evidence;
     let answer = session.attest(&mut client, &body).await;
-    assert_eq!(answer.refusal(), refused(401, "E-BINDING"), "the chain is AMD's, the nonce is not ours");
+    assert_eq!(answer.refusal(), refused(403, "E-REPORT-DATA"), "AMD's chain holds, but the evidence is not ours");
     // A flipped bit is found before that.
     body["tee-evidence"]["primary_evidence"]["attestation_report"]["measurement"][0] = json!(1);
     assert_eq!(session.attest(&mut client, &body).await.refusal(), refused(403, "E-SNP-SIGNATURE"));
