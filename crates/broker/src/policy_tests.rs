@@ -77,7 +77,8 @@ fn without_rules_everything_is_refused() {
 #[test]
 fn each_claim_that_differs_refuses_with_its_code() {
     let low = TcbVersion { snp: 19, ..TCB };
-    let cases: [(Code, fn(&mut Appraised, TcbVersion)); 10] = [
+    type Change = fn(&mut Appraised, TcbVersion);
+    let cases: [(Code, Change); 10] = [
         (Code::Emulated, |claims, _| claims.tee = Tee::Emulated),
         (Code::SnpDebug, |claims, _| claims.policy = GuestPolicy(0xb_0000)),
         (Code::SnpMigration, |claims, _| claims.policy = GuestPolicy(0x7_0000)),

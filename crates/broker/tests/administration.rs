@@ -1,5 +1,7 @@
 //! What init makes, what administrators do and see, the audit log, and the bounds on requests.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 
 use hyper::StatusCode;

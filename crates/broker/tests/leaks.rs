@@ -1,5 +1,7 @@
 //! After a full run no secret is in logs, audit log, metrics, store or settings: raw, hex, or base64.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 
 use base64::Engine;

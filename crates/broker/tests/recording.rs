@@ -1,5 +1,7 @@
 //! What upstream's real client sent to upstream's real server, sent to this one.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 
 use hyper::StatusCode;

@@ -110,14 +110,14 @@ async fn add_reference(app: Arc<App>, admin: Admin, call: Call) -> Answer {
 }
 
 async fn list_references(app: Arc<App>, _: Admin, _: Call) -> Answer {
-    let rules = app.store.read(|connection| rules::all(connection)).await?;
+    let rules = app.store.read(rules::all).await?;
     let list: Vec<Value> = rules.iter().map(summary).collect();
     json(StatusCode::OK, &object!({"references": list}))
 }
 
 async fn show_reference(app: Arc<App>, _: Admin, call: Call) -> Answer {
     let id = reference_id(&call)?;
-    let rules = app.store.read(|connection| rules::all(connection)).await?;
+    let rules = app.store.read(rules::all).await?;
     let rule = rules.into_iter().find(|rule| rule.id == id).ok_or_else(no_reference)?;
     let mut value = summary(&rule);
     if let (Some(members), Ok(reference)) = (value.as_object_mut(), serde_json::to_value(&rule.reference)) {
@@ -159,7 +159,7 @@ async fn add_site(app: Arc<App>, admin: Admin, call: Call) -> Answer {
 }
 
 async fn list_resources(app: Arc<App>, _: Admin, _: Call) -> Answer {
-    let list = app.store.read(|connection| secrets::list(connection)).await?;
+    let list = app.store.read(secrets::list).await?;
     json(StatusCode::OK, &object!({"resources": list}))
 }
 

@@ -106,10 +106,7 @@ async fn session(app: &App, call: &Call, now: UnixTime) -> Result<Session, Refus
             kept.and_then(|text| serde_json::from_str::<Session>(&text).ok())
         }
     };
-    let by_token = match bearer(&call.headers) {
-        None => None,
-        Some(token) => Some(app.tokens.read(token, now)),
-    };
+    let by_token = bearer(&call.headers).map(|token| app.tokens.read(token, now));
     match (by_cookie, by_token) {
         (Some(session), None) => Ok(session),
         (None, Some(Ok(session))) => Ok(session),
