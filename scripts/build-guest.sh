@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the guest, PID 1 of a confidential VM, as one static program: target/release/confide-guest.
+# Builds static programs: the guest, PID 1 of a confidential VM, as target/release/confide-guest, and the service of the
+# example container as target/release/hello.
 #
 # Two clones in different folders, by different users, give the same bytes: no path of the build machine stays in the
 # program. A launch measurement is over these bytes.
@@ -24,14 +25,20 @@ unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS
 separator=$'\x1f'
 flags="-Ctarget-feature=+crt-static"
 for word in "${remap[@]}"; do flags+="$separator$word"; done
-CARGO_ENCODED_RUSTFLAGS="$flags" CFLAGS="$c_remap" SOURCE_DATE_EPOCH=0 LC_ALL=C TZ=UTC \
-  cargo build --locked --profile guest -p guest --bin guest --target "$triple" "$@"
-
 mkdir -p "$target/release"
-cp "$target/$triple/guest/guest" "$target/release/confide-guest.new"
-mv "$target/release/confide-guest.new" "$target/release/confide-guest"
-if grep -aqF -e "$here/" -e "$cargo_home/" "$target/release/confide-guest"; then
-  echo 'build-guest: error: a path of this machine is in the program, so the build is not reproducible' >&2
-  exit 1
-fi
-printf 'build-guest: %s, %s bytes\n' "$target/release/confide-guest" "$(stat -c %s "$target/release/confide-guest")" >&2
+
+static_program() { # PACKAGE NAME: builds the package's program as target/release/NAME
+  local package="$1" name="$2"
+  CARGO_ENCODED_RUSTFLAGS="$flags" CFLAGS="$c_remap" SOURCE_DATE_EPOCH=0 LC_ALL=C TZ=UTC \
+    cargo build --locked --profile guest -p "$package" --bin "$package" --target "$triple"
+  cp "$target/$triple/guest/$package" "$target/release/$name.new"
+  mv "$target/release/$name.new" "$target/release/$name"
+  if grep -aqF -e "$here/" -e "$cargo_home/" "$target/release/$name"; then
+    echo "build-guest: error: a path of this machine is in $name, so the build is not reproducible" >&2
+    exit 1
+  fi
+  printf 'build-guest: %s, %s bytes\n' "$target/release/$name" "$(stat -c %s "$target/release/$name")" >&2
+}
+
+static_program guest confide-guest
+static_program hello hello

@@ -73,7 +73,7 @@ pub trait Development: Send + Sync {
 }
 
 /// The time, read here and handed to libraries that have no clock.
-pub(crate) fn now() -> claims::UnixTime {
+pub fn now() -> claims::UnixTime {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     claims::UnixTime(since.map_or(0, |duration| duration.as_secs()))
 }

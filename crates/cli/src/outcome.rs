@@ -17,7 +17,7 @@ pub enum Outcome {
 
 /// Whose turn it is after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Evidence, a rule or an input was refused.
     Refused,
     /// The command was called wrongly.
@@ -126,17 +126,17 @@ impl fmt::Display for Failure {
 }
 
 /// Reads a whole file; the failure names it.
-pub fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| cannot("read", path, error))
 }
 
 /// Writes a whole file; the failure names it.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::write(path, bytes).map_err(|error| cannot("write", path, error))
 }
 
 /// The failure of a file operation.
-pub fn cannot(verb: &str, path: &Path, error: std::io::Error) -> Failure {
+pub(crate) fn cannot(verb: &str, path: &Path, error: std::io::Error) -> Failure {
     let failure = Failure::environment(format!("cannot {verb} {}", path.display()));
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => failure.hint(format!("check the permissions of {}", path.display())),

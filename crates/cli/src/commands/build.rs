@@ -119,7 +119,7 @@ pub(super) fn build(
 }
 
 /// Becomes true at the first SIGINT or SIGTERM.
-fn cancelled_by_signal() -> Result<&'static AtomicBool> {
+pub(super) fn cancelled_by_signal() -> Result<&'static AtomicBool> {
     static CANCELLED: AtomicBool = AtomicBool::new(false);
     static WATCHED: std::sync::Once = std::sync::Once::new();
     let mut failed = None;
