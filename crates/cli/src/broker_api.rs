@@ -31,9 +31,10 @@ impl BrokerApi {
 
     /// The broker of `folder`, listening at `url`.
     pub(crate) fn at(folder: &Path, url: String) -> Result<Self> {
-        let admin_key = zeroize::Zeroizing::new(crate::outcome::read(&folder.join(broker::ADMIN_KEY_FILE)).map_err(|failure| {
-            failure.hint("name the folder that `confide broker init` made with --broker-dir")
-        })?);
+        let admin_key =
+            zeroize::Zeroizing::new(crate::outcome::read(&folder.join(broker::ADMIN_KEY_FILE)).map_err(|failure| {
+                failure.hint("name the folder that `confide broker init` made with --broker-dir")
+            })?);
         let identity = broker::identity(folder).map_err(|error| {
             Failure::environment(format!("the broker's identity in {} cannot be read", folder.display())).because(error)
         })?;
@@ -103,7 +104,9 @@ impl BrokerApi {
         let detail = serde_json::from_slice::<claims::kbs::ErrorInformation>(&body)
             .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |error| error.detail);
         let failure = Failure::refused(format!("the broker refused with {}: {detail}", status.as_u16()));
-        let code = detail.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '-')).find_map(|word| word.parse().ok());
+        let code = detail
+            .split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '-'))
+            .find_map(|word| word.parse().ok());
         Err(match code {
             Some(code) => failure.code(code),
             None => failure,
@@ -145,14 +148,17 @@ fn agent(url: &str, identity: Digest256) -> Result<ureq::Agent> {
 
 /// Names as this machine resolves them.
 pub(crate) fn resolve() -> guest::broker_client::Resolve {
-    std::sync::Arc::new(|name: &str, port: u16| std::net::ToSocketAddrs::to_socket_addrs(&(name, port)).map(Iterator::collect))
+    std::sync::Arc::new(|name: &str, port: u16| {
+        std::net::ToSocketAddrs::to_socket_addrs(&(name, port)).map(Iterator::collect)
+    })
 }
 
 fn json(body: zeroize::Zeroizing<Vec<u8>>) -> Result<Value> {
     if body.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&body).map_err(|error| Failure::environment("the broker's answer is not JSON").because(error))
+    serde_json::from_slice(&body)
+        .map_err(|error| Failure::environment("the broker's answer is not JSON").because(error))
 }
 
 /// An address to connect to for one that is listened on.

@@ -14,7 +14,8 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Collateral> {
     for path in paths {
         if path.is_dir() {
             let entries = std::fs::read_dir(path).map_err(|error| outcome::cannot("read", path, error))?;
-            let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+            let mut files: Vec<PathBuf> =
+                entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
             files.sort();
             files.iter().filter(|file| is_collateral(file)).try_for_each(|file| add(&mut collateral, file))?;
         } else {

@@ -37,7 +37,18 @@ pub(crate) fn probe(kernel: &Path) -> Kvm {
 
 fn start_a_kernel(kernel: &Path) -> Kvm {
     let child = Command::new("qemu-system-x86_64")
-        .args(["-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-display", "none", "-no-reboot"])
+        .args([
+            "-machine",
+            "q35,accel=kvm",
+            "-cpu",
+            "host",
+            "-m",
+            "256",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+        ])
         .arg("-kernel")
         .arg(kernel)
         .args(["-append", "panic=-1"])

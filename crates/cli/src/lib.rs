@@ -60,7 +60,12 @@ pub trait Development: Send + Sync {
     fn verifier(&self, workspace: &Path) -> Result<Arc<dyn broker::ExtraVerifier>>;
 
     /// Answers the report requests of one guest that connects to `socket`, until it goes away.
-    fn serve_processor(&self, workspace: &Path, facts: LaunchFacts, socket: std::os::unix::net::UnixListener) -> Result<()>;
+    fn serve_processor(
+        &self,
+        workspace: &Path,
+        facts: LaunchFacts,
+        socket: std::os::unix::net::UnixListener,
+    ) -> Result<()>;
 
     /// Evidence of a guest with this measurement and HOST_DATA.
     fn evidence(

@@ -140,7 +140,9 @@ pub(crate) fn cannot(verb: &str, path: &Path, error: std::io::Error) -> Failure 
     let failure = Failure::environment(format!("cannot {verb} {}", path.display()));
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => failure.hint(format!("check the permissions of {}", path.display())),
-        std::io::ErrorKind::StorageFull => failure.hint("free some space on this disk, then run the same command again"),
+        std::io::ErrorKind::StorageFull => {
+            failure.hint("free some space on this disk, then run the same command again")
+        }
         _ => failure,
     }
     .because(error)

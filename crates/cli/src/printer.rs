@@ -73,7 +73,9 @@ impl Printer {
     /// A bar for long work, drawn only on a terminal.
     pub(crate) fn bar(&self) -> Bar {
         let bar = if self.progress { ProgressBar::new(0) } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("{msg:<14} [{bar:25}] {bytes}/{total_bytes} {binary_bytes_per_sec}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{msg:<14} [{bar:25}] {bytes}/{total_bytes} {binary_bytes_per_sec}")
+        {
             bar.set_style(style.progress_chars("#>-"));
         }
         Bar(bar)

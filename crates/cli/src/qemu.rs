@@ -126,7 +126,8 @@ impl Bundle {
     /// what `launch_vm.sh` does.
     pub(crate) fn keep_log(&self) -> Result<()> {
         let (current, fresh) = (self.file(names::APPLOG), self.file(".applog.fresh.qcow2"));
-        let rename = |from: &Path, to: &Path| std::fs::rename(from, to).map_err(|error| outcome::cannot("rename", from, error));
+        let rename =
+            |from: &Path, to: &Path| std::fs::rename(from, to).map_err(|error| outcome::cannot("rename", from, error));
         let staged = self.file(".applog.fresh.tmp");
         let copy = |from: &Path, to: &Path| {
             std::fs::copy(from, &staged).map_err(|error| outcome::cannot("copy", from, error))?;

@@ -70,7 +70,8 @@ impl Workspace {
 
     /// Records what is running.
     pub(crate) fn record(&self, running: &Running) -> Result<()> {
-        let bytes = serde_json::to_vec_pretty(running).map_err(|error| Failure::environment("cannot note what runs").because(error))?;
+        let bytes = serde_json::to_vec_pretty(running)
+            .map_err(|error| Failure::environment("cannot note what runs").because(error))?;
         outcome::write(&self.path("running.json"), &bytes)
     }
 

@@ -75,7 +75,12 @@ impl House {
     fn last_decision(&self, code: &str) -> Value {
         let list = self.json(&["audit", "show", "--json", "--last", "100"]);
         let entries = list["entries"].as_array().unwrap();
-        entries.iter().rev().find(|entry| entry["code"] == code).unwrap_or_else(|| panic!("no {code} in {list}")).clone()
+        entries
+            .iter()
+            .rev()
+            .find(|entry| entry["code"] == code)
+            .unwrap_or_else(|| panic!("no {code} in {list}"))
+            .clone()
     }
 }
 
@@ -183,7 +188,8 @@ fn one_guest_is_believed_and_every_changed_one_is_refused() {
 }
 
 fn volume_key_path(house: &House) -> String {
-    let site: Value = serde_json::from_slice(&std::fs::read(house.path("workspace/bundle/site.json")).unwrap()).unwrap();
+    let site: Value =
+        serde_json::from_slice(&std::fs::read(house.path("workspace/bundle/site.json")).unwrap()).unwrap();
     site["volume_key"].as_str().unwrap().to_owned()
 }
 
@@ -228,12 +234,23 @@ fn no_secret_in_any_log(house: &House) {
         .collect();
     assert_eq!(secrets.len(), 2, "one volume key and one secret of the workload");
     let mut places: Vec<(String, Vec<u8>)> = Vec::new();
-    for name in ["vm.log", "broker.log", "running.json", "bundle/applog.qcow2", "bundle/site.json", "bundle/manifest.json", "bundle/reference.json"] {
+    for name in [
+        "vm.log",
+        "broker.log",
+        "running.json",
+        "bundle/applog.qcow2",
+        "bundle/site.json",
+        "bundle/manifest.json",
+        "bundle/reference.json",
+    ] {
         places.push((name.to_owned(), std::fs::read(workspace.join(name)).unwrap_or_default()));
     }
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         for file in ["cmdline", "environ"] {
-            places.push((format!("{}/{file}", entry.path().display()), std::fs::read(entry.path().join(file)).unwrap_or_default()));
+            places.push((
+                format!("{}/{file}", entry.path().display()),
+                std::fs::read(entry.path().join(file)).unwrap_or_default(),
+            ));
         }
     }
     for (what, secret) in secrets {

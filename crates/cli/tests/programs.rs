@@ -32,7 +32,11 @@ fn up_without_the_hardware_names_confide_dev() {
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("w.yml");
-    std::fs::write(&file, "compute_env: onprem_cvm\ncc_cpu_mechanism: amd_sev_snp\nrole: client\ndocker_archive: a.tar\n").unwrap();
+    std::fs::write(
+        &file,
+        "compute_env: onprem_cvm\ncc_cpu_mechanism: amd_sev_snp\nrole: client\ndocker_archive: a.tar\n",
+    )
+    .unwrap();
     let output = confide(&["up", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     assert!(stderr(&output).contains("confide-dev up"), "{}", stderr(&output));

@@ -11,6 +11,7 @@
 
 mod elf;
 mod kernel;
+mod lean;
 
 pub use elf::{ModuleInfo, ModuleInfoError};
 pub use kernel::{KernelError, kernel_release};
@@ -65,6 +66,8 @@ needed! {
     Required "virtio_blk", "drives";
     Required "virtio_net", "the network card";
     Optional "virtio_console", "the channel to an emulated processor";
+    Optional "button", "the host's power button asks for a clean stop";
+    Optional "evdev", "the power button reaches the guest program";
     Optional "virtio_rng", "randomness from the host, mixed in and never relied on";
     Required "sev_guest", "attestation reports";
     Optional "tsm", "attestation reports through configfs";
@@ -273,7 +276,7 @@ impl Resolver {
         if got != self.release {
             return Err(ModulesError::Vermagic { name: name.to_owned(), got, wanted: self.release.clone() });
         }
-        self.loaded.insert(name.to_owned(), Loaded { info: info.clone(), bytes, need });
+        self.loaded.insert(name.to_owned(), Loaded { info: info.clone(), bytes: lean::lean(bytes), need });
         Ok(info)
     }
 

@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
 
 const AGENT: &str = "http://127.0.0.1:8006";
 const SECRET: &str = "hello/secret/hmac";
@@ -24,7 +25,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/prove/{challenge}", get(prove))
         .with_state(key);
     let listener = tokio::net::TcpListener::bind("0.0.0.0:8080").await?;
-    axum::serve(listener, service).await?;
+    // The first process of a container gets no default signal handlers: without this it would have to be killed.
+    let mut end = signal(SignalKind::terminate())?;
+    axum::serve(listener, service)
+        .with_graceful_shutdown(async move {
+            end.recv().await;
+        })
+        .await?;
     Ok(())
 }
 

@@ -19,7 +19,9 @@ pub struct BrokerLocation {
 #[derive(Debug, Subcommand)]
 pub enum BrokerCommand {
     /// Make keys and settings
-    #[command(after_help = "Example:\n  confide broker init --dir broker && confide broker serve --config broker/broker.toml")]
+    #[command(
+        after_help = "Example:\n  confide broker init --dir broker && confide broker serve --config broker/broker.toml"
+    )]
     Init(BrokerInitArgs),
     /// Serve
     Serve(BrokerServeArgs),
@@ -80,8 +82,10 @@ pub enum SecretCommand {
         openssl rand 32 | confide secret put hello/secret/hmac --file -")]
     Put(SecretPutArgs),
     /// Attest with the TEE this runs in, and print a secret's bytes
-    #[command(after_help = "A broker releases values to attested guests only, never to administrators.\n\nExample (inside a TEE):\n  \
-        confide secret get hello/secret/hmac --url https://broker:8999 --identity 3f5a…")]
+    #[command(
+        after_help = "A broker releases values to attested guests only, never to administrators.\n\nExample (inside a TEE):\n  \
+        confide secret get hello/secret/hmac --url https://broker:8999 --identity 3f5a…"
+    )]
     Get(SecretGetArgs),
     /// List paths, never values
     List(SecretListArgs),

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub enum MeasureCommand {
     /// The launch digest that an SNP processor will report
-    #[command(after_help = "Example:\n  confide measure snp --ovmf OVMF.amdsev.fd --kernel vmlinuz --initrd initrd.img \
-        --append \"$(cat cmdline)\" --vcpus 2 --vcpu-type EPYC-v4")]
+    #[command(
+        after_help = "Example:\n  confide measure snp --ovmf OVMF.amdsev.fd --kernel vmlinuz --initrd initrd.img \
+        --append \"$(cat cmdline)\" --vcpus 2 --vcpu-type EPYC-v4"
+    )]
     Snp(SnpArgs),
     /// Why two measurements differ, component by component
     #[command(after_help = "Examples:\n  confide measure diff bundle-a bundle-b\n  \

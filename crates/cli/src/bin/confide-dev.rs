@@ -46,7 +46,8 @@ impl Development for Emulation {
         let guest = Guest::new(measurement, host_data).map_err(failed)?;
         let evidence = processor.evidence(&guest, report_data, 0).map_err(failed)?;
         let verifier = processor.verifier().map_err(failed)?;
-        let refused = |error: attest::snp::SnpError| Failure::environment("the emulated evidence does not verify").because(error);
+        let refused =
+            |error: attest::snp::SnpError| Failure::environment("the emulated evidence does not verify").because(error);
         let verified = verifier.verify(&evidence.report, &evidence.endorsements(), cli::now()).map_err(refused)?;
         let report = attest::snp::Report::parse(&evidence.report).map_err(refused)?;
         Ok(DevelopmentEvidence {
@@ -61,16 +62,16 @@ impl Development for Emulation {
 fn measured(facts: &LaunchFacts) -> Result<LaunchDigest> {
     let refused = |what: &str| Failure::refused(format!("this launch cannot be measured: {what}")).code(Code::Firmware);
     let ovmf = Ovmf::parse(&facts.firmware).map_err(|error| refused(&error.to_string()))?;
-    let files = HashedFiles {
-        kernel: &facts.kernel,
-        initrd: Some(&facts.initrd),
-        command_line: Some(&facts.command_line),
-    };
+    let files =
+        HashedFiles { kernel: &facts.kernel, initrd: Some(&facts.initrd), command_line: Some(&facts.command_line) };
     let launch = Launch {
         ovmf: &ovmf,
         kernel: Some(KernelHashes::of(&files)),
         vcpus: facts.vcpus,
-        vcpu_type: facts.vcpu_type.parse().map_err(|error| Failure::usage("this virtual CPU is not known").because(error))?,
+        vcpu_type: facts
+            .vcpu_type
+            .parse()
+            .map_err(|error| Failure::usage("this virtual CPU is not known").because(error))?,
         guest_features: GuestFeatures::SNP,
         vmm: Vmm::Qemu,
     };

@@ -16,7 +16,11 @@ pub(super) fn run(command: &AuditCommand, context: &Context) -> Result {
             let api = BrokerApi::open(&args.broker)?;
             let list = json!({ "entries": last(&api, args.last)? });
             context.printer.data(&list, || {
-                super::table(&list, "entries", &["sequence", "at", "kind", "code", "resource", "action", "object", "peer", "decision"])
+                super::table(
+                    &list,
+                    "entries",
+                    &["sequence", "at", "kind", "code", "resource", "action", "object", "peer", "decision"],
+                )
             });
             Ok(Outcome::Done)
         }

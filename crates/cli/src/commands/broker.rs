@@ -78,7 +78,8 @@ pub(super) fn serve(args: &BrokerServeArgs, context: &Context) -> Result {
         .map_err(|error| Failure::environment("cannot start a runtime").because(error))?;
     let printer = context.printer.clone();
     let ready = move |ready: broker::Ready| {
-        let address = serde_json::json!({ "address": ready.address.to_string(), "url": ready.url, "identity": ready.identity });
+        let address =
+            serde_json::json!({ "address": ready.address.to_string(), "url": ready.url, "identity": ready.identity });
         printer.data(&address, || ready.address.to_string());
         let _ = std::io::stdout().flush();
         printer.say(format!("broker: serving at {}, identity {}", ready.url, ready.identity));
@@ -87,7 +88,9 @@ pub(super) fn serve(args: &BrokerServeArgs, context: &Context) -> Result {
         .block_on(async {
             let end = end_of_service()?;
             broker::serve(settings, Verifiers { extra }, ready, end).await.map_err(|error| {
-                Failure::environment("the broker cannot serve").because(error).hint("is another program on its port? --listen names another")
+                Failure::environment("the broker cannot serve")
+                    .because(error)
+                    .hint("is another program on its port? --listen names another")
             })
         })
         .map(|()| Outcome::Done)

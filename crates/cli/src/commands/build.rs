@@ -23,13 +23,23 @@ pub(super) fn run(args: &BuildArgs, context: &Context) -> Result {
     let broker = broker(args)?;
     if broker.is_none() && workload.broker.is_none() {
         context.printer.warn("no broker is named, so this bundle can be measured and inspected but not started");
-        context.printer.say("hint: add `broker:` with url and identity to the workload file, or --broker-url and --broker-identity");
+        context.printer.say(
+            "hint: add `broker:` with url and identity to the workload file, or --broker-url and --broker-identity",
+        );
     }
     if args.dry_run {
         if !workload.docker_archive.exists() {
-            return Err(Failure::environment(format!("the archive {} is not there", workload.docker_archive.display())));
+            return Err(Failure::environment(format!(
+                "the archive {} is not there",
+                workload.docker_archive.display()
+            )));
         }
-        context.printer.say(format!("would build {} for {} into {}", workload.name, workload.site, args.output.display()));
+        context.printer.say(format!(
+            "would build {} for {} into {}",
+            workload.name,
+            workload.site,
+            args.output.display()
+        ));
         return Ok(Outcome::Done);
     }
     if args.volume_key_file.is_some() && !key_path.exists() {
@@ -37,7 +47,8 @@ pub(super) fn run(args: &BuildArgs, context: &Context) -> Result {
             .hint(format!("make one with: head -c 32 /dev/urandom > {}", key_path.display())));
     }
     let key = workspace::key_file(&key_path, args.volume_key_file.is_none())?;
-    let key = VolumeKey::from_slice(&key).map_err(|error| Failure::usage("the volume key cannot be used").because(error))?;
+    let key =
+        VolumeKey::from_slice(&key).map_err(|error| Failure::usage("the volume key cannot be used").because(error))?;
     if args.force && args.output.exists() {
         std::fs::remove_dir_all(&args.output).map_err(|error| outcome::cannot("remove", &args.output, error))?;
     }
@@ -61,7 +72,8 @@ pub(super) fn run(args: &BuildArgs, context: &Context) -> Result {
 /// Reads and parses a workload file.
 pub(super) fn read_workload(path: &Path) -> Result<Workload> {
     let bytes = outcome::read(path)?;
-    let text = String::from_utf8(bytes).map_err(|error| Failure::usage(format!("{} is not text", path.display())).because(error))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| Failure::usage(format!("{} is not text", path.display())).because(error))?;
     let absolute = std::path::absolute(path).map_err(|error| outcome::cannot("find", path, error))?;
     let home = std::env::var_os("HOME").map(PathBuf::from);
     Workload::parse(&text, Place { file: &absolute, home: home.as_deref() }).map_err(|error| {
@@ -181,7 +193,10 @@ pub(super) fn describe(built: &Built, started: Instant, key: &Path) -> serde_jso
 fn broker(args: &BuildArgs) -> Result<Option<Broker>> {
     let (Some(url), Some(identity)) = (&args.broker_url, &args.broker_identity) else { return Ok(None) };
     let identity = identity.parse().map_err(|error| {
-        Failure::usage("--broker-identity is not a SHA-256").because(error).code(Code::Format).hint("`confide broker status` prints it")
+        Failure::usage("--broker-identity is not a SHA-256")
+            .because(error)
+            .code(Code::Format)
+            .hint("`confide broker status` prints it")
     })?;
     Ok(Some(Broker { url: url.clone(), identity }))
 }

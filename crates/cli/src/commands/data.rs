@@ -35,7 +35,13 @@ pub(super) fn add(args: &DataAddArgs, context: &Context) -> Result {
     })?;
     let answer = json!({ "drive": args.drive, "before": added.before, "after": added.after, "names": added.names });
     context.printer.data(&answer, || {
-        format!("{}: {} names on {} MB (before: {} MB)", args.drive.display(), added.names, added.after >> 20, added.before >> 20)
+        format!(
+            "{}: {} names on {} MB (before: {} MB)",
+            args.drive.display(),
+            added.names,
+            added.after >> 20,
+            added.before >> 20
+        )
     });
     Ok(Outcome::Done)
 }

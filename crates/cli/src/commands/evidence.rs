@@ -30,10 +30,14 @@ pub(super) fn get(args: &EvidenceGetArgs, context: &Context) -> Result {
         return Ok(Outcome::Done);
     }
     if args.host_data.is_some() || args.measurement.is_some() {
-        return Err(Failure::usage("a real processor decides measurement and host data itself").hint("leave --host-data and --measurement away"));
+        return Err(Failure::usage("a real processor decides measurement and host data itself")
+            .hint("leave --host-data and --measurement away"));
     }
     let failed = |error: guest::evidence::EvidenceError| {
-        Failure::environment("this machine gives no evidence").code(error.code()).because(error).hint("`confide doctor` says what is missing")
+        Failure::environment("this machine gives no evidence")
+            .code(error.code())
+            .because(error)
+            .hint("`confide doctor` says what is missing")
     };
     let evidence = guest::evidence::detect().and_then(|attester| attester.report(&report_data)).map_err(failed)?;
     let report = evidence.report();
@@ -112,11 +116,14 @@ fn read(path: &Path) -> Result<(Report, CertificateTable)> {
     let bytes = outcome::read(path)?;
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'{') && bytes.len() != REPORT_LENGTH {
-        let value: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| Failure::refused(format!("{} is not JSON", path.display())).because(error).code(Code::SnpFormat))?;
+        let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::refused(format!("{} is not JSON", path.display())).because(error).code(Code::SnpFormat)
+        })?;
         let inner = value.get("primary_evidence").unwrap_or(&value);
         return kbs::from_json(inner).map_err(|error| {
-            Failure::refused(format!("{} is not evidence in the KBS form", path.display())).code(error.code()).because(error)
+            Failure::refused(format!("{} is not evidence in the KBS form", path.display()))
+                .code(error.code())
+                .because(error)
         });
     }
     let report = Report::parse(&bytes).map_err(|error| {
@@ -134,8 +141,9 @@ fn expected(args: &EvidenceVerifyArgs) -> Result<Expected> {
     };
     let (measurement, host_data, tcb_floor, chips, vmpl, versions) = match (&args.reference, &args.accept_any) {
         (Some(path), _) => {
-            let reference = Reference::parse(&outcome::read(path)?)
-                .map_err(|error| Failure::usage(format!("{} is not a reference file", path.display())).because(error))?;
+            let reference = Reference::parse(&outcome::read(path)?).map_err(|error| {
+                Failure::usage(format!("{} is not a reference file", path.display())).because(error)
+            })?;
             let digests = reference.launch_measurements.iter().map(|entry| entry.launch_measurement).collect();
             let floor = match reference.tcb_floor {
                 Some(floor) => TcbFloor::AtLeast(floor),
@@ -198,12 +206,16 @@ fn refusal(error: &SnpError, args: &EvidenceVerifyArgs, report: &Report) -> Fail
     let cause: Box<dyn std::error::Error + Send + Sync> = error.to_string().into();
     let failure = failure.because(cause);
     match (error.code(), &args.reference) {
-        (Code::Measurement, Some(reference)) => failure
-            .hint(format!("the wanted values come from {}", reference.display()))
-            .hint(format!("see which component differs: confide measure diff BUNDLE --reported {}", report.claimed().measurement)),
-        (Code::HostData, Some(reference)) => {
-            failure.hint(format!("the wanted value comes from {}: the SHA-256 of the bundle's site.json", reference.display()))
+        (Code::Measurement, Some(reference)) => {
+            failure.hint(format!("the wanted values come from {}", reference.display())).hint(format!(
+                "see which component differs: confide measure diff BUNDLE --reported {}",
+                report.claimed().measurement
+            ))
         }
+        (Code::HostData, Some(reference)) => failure.hint(format!(
+            "the wanted value comes from {}: the SHA-256 of the bundle's site.json",
+            reference.display()
+        )),
         (Code::SnpChain | Code::SnpRoot, _) => failure.hint("give root, intermediate and leaf with --collateral"),
         (Code::SnpExpired, _) => failure.hint("to appraise old evidence, give its time with --at"),
         _ => failure,
@@ -242,13 +254,17 @@ fn report_data(text: &str) -> Result<ReportData> {
     Ok(ReportData(data))
 }
 
-fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(text: Option<&str>, option: &str) -> Result<Option<T>> {
+fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    text: Option<&str>,
+    option: &str,
+) -> Result<Option<T>> {
     text.map(str::parse).transpose().map_err(|error| Failure::usage(format!("{option} cannot be used")).because(error))
 }
 
 /// RFC 3339 as seconds since 1970.
 fn at(text: &str) -> Result<UnixTime> {
-    let time = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
-        .map_err(|error| Failure::usage(format!("--at {text} is not a time like 2026-11-22T12:00:00Z")).because(error))?;
+    let time = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).map_err(|error| {
+        Failure::usage(format!("--at {text} is not a time like 2026-11-22T12:00:00Z")).because(error)
+    })?;
     u64::try_from(time.unix_timestamp()).map(UnixTime).map_err(|_| Failure::usage("--at lies before 1970"))
 }

@@ -12,7 +12,11 @@ pub(super) fn run(args: &ExplainArgs, context: &Context) -> Result {
     if args.list {
         let codes: Vec<Value> = Code::ALL.iter().map(|code| code_json(*code)).collect();
         context.printer.data(&Value::from(codes), || {
-            Code::ALL.iter().map(|code| format!("{:<18} {}", code.name(), code.page().title)).collect::<Vec<_>>().join("\n")
+            Code::ALL
+                .iter()
+                .map(|code| format!("{:<18} {}", code.name(), code.page().title))
+                .collect::<Vec<_>>()
+                .join("\n")
         });
         return Ok(Outcome::Done);
     }
@@ -21,7 +25,10 @@ pub(super) fn run(args: &ExplainArgs, context: &Context) -> Result {
         context.printer.data(&code_json(code), || code_page(code));
         return Ok(Outcome::Done);
     }
-    if what.is_empty() || !what.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') || what.starts_with("E-") {
+    if what.is_empty()
+        || !what.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        || what.starts_with("E-")
+    {
         return Err(Failure::usage(format!("`{what}` is neither a code nor the number of a decision"))
             .hint("list the codes: confide explain --list")
             .hint("list the decisions: confide audit show"));
@@ -64,7 +71,12 @@ fn decision_page(decision: &Value) -> String {
     let code = decision.get("code").and_then(Value::as_str);
     let verdict = if code.is_some() { "refused" } else { "permitted" };
     let at = decision.get("time").and_then(Value::as_i64).and_then(super::audit::readable).unwrap_or_default();
-    let mut page = format!("decision {}: {} {verdict}, {at}, peer {}", text(decision, "decision"), text(decision, "kind"), text(decision, "peer"));
+    let mut page = format!(
+        "decision {}: {} {verdict}, {at}, peer {}",
+        text(decision, "decision"),
+        text(decision, "kind"),
+        text(decision, "peer")
+    );
     if decision.get("resource").is_some() {
         page.push_str(&format!("\n  resource  {}", text(decision, "resource")));
     }
@@ -72,7 +84,12 @@ fn decision_page(decision: &Value) -> String {
         page.push_str("\n  note      another guest holds this resource at the same time");
     }
     for rule in decision.get("trace").and_then(Value::as_array).into_iter().flatten() {
-        page.push_str(&format!("\n\nrule {} ({}, site {})", text(rule, "rule"), text(rule, "name"), text(rule, "site")));
+        page.push_str(&format!(
+            "\n\nrule {} ({}, site {})",
+            text(rule, "rule"),
+            text(rule, "name"),
+            text(rule, "site")
+        ));
         for check in rule.get("checks").and_then(Value::as_array).into_iter().flatten() {
             let passed = check.get("passed").and_then(Value::as_bool).unwrap_or(false);
             page.push_str(&format!("\n  {:<8} {}", if passed { "ok" } else { "REFUSED" }, text(check, "claim")));
@@ -89,9 +106,16 @@ fn decision_page(decision: &Value) -> String {
     }
     let changes: Vec<&Value> = decision.get("site_changes").and_then(Value::as_array).into_iter().flatten().collect();
     if !changes.is_empty() {
-        page.push_str("\n\nsite.json of the guest (its digest is the signed HOST_DATA) against the one that was registered:");
+        page.push_str(
+            "\n\nsite.json of the guest (its digest is the signed HOST_DATA) against the one that was registered:",
+        );
         for change in changes {
-            page.push_str(&format!("\n  {}: {} instead of {}", text(change, "setting"), text(change, "got"), text(change, "wanted")));
+            page.push_str(&format!(
+                "\n  {}: {} instead of {}",
+                text(change, "setting"),
+                text(change, "got"),
+                text(change, "wanted")
+            ));
         }
     }
     if let Some(code) = code.and_then(|code| code.parse().ok()) {

@@ -1,8 +1,8 @@
 //! What is generated from the command line's own description: completions and manual pages.
 
+use crate::Context;
 use crate::args::{Args, CompletionsArgs, ManArgs};
 use crate::outcome::{self, Outcome, Result};
-use crate::Context;
 use clap::CommandFactory;
 
 /// `confide completions SHELL`.

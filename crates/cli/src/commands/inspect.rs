@@ -13,7 +13,10 @@ pub(super) fn run(args: &InspectArgs, context: &Context) -> Result {
     let key = match &args.key_file {
         Some(path) => {
             let bytes = workspace::key_file(path, false)?;
-            Some(VolumeKey::from_slice(&bytes).map_err(|error| Failure::usage("the key cannot be used").because(error))?)
+            Some(
+                VolumeKey::from_slice(&bytes)
+                    .map_err(|error| Failure::usage("the key cannot be used").because(error))?,
+            )
         }
         None => None,
     };

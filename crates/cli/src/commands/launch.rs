@@ -87,7 +87,8 @@ fn emulated(args: &LaunchArgs, bundle: &Bundle, development: &Arc<dyn Developmen
     }
     bundle.keep_log()?;
     let facts = bundle.facts()?;
-    let listener = UnixListener::bind(machine.processor).map_err(|error| outcome::cannot("listen at", machine.processor, error))?;
+    let listener = UnixListener::bind(machine.processor)
+        .map_err(|error| outcome::cannot("listen at", machine.processor, error))?;
     let (development, workspace) = (development.clone(), args.workspace.clone());
     let (tell, processor_failed) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -148,7 +149,8 @@ async fn watch(
             }
         }
     }
-    let status = child.wait().await.map_err(|error| Failure::environment("QEMU cannot be waited for").because(error))?;
+    let status =
+        child.wait().await.map_err(|error| Failure::environment("QEMU cannot be waited for").because(error))?;
     match (halted, status.success()) {
         (Some(why), _) => Err(halt_failure(&why)),
         (None, true) => Ok(Outcome::Done),

@@ -7,7 +7,9 @@ use crate::qemu::Bundle;
 use claims::{Code, Digest256, LaunchDigest};
 use image::bundle::names;
 use measure::diff::{self, Component, Neighbourhood, Tree};
-use measure::snp::{self, GuestFeatures, HashedFiles, KernelHashes, Launch, MeasureError, Ovmf, OvmfError, VcpuType, Vmm};
+use measure::snp::{
+    self, GuestFeatures, HashedFiles, KernelHashes, Launch, MeasureError, Ovmf, OvmfError, VcpuType, Vmm,
+};
 use serde_json::json;
 use std::path::Path;
 
@@ -42,9 +44,9 @@ pub(super) fn snp(args: &SnpArgs, context: &Context) -> Result {
 pub(super) fn diff(args: &DiffArgs, context: &Context) -> Result {
     let first = Measured::read(&args.a)?;
     if let Some(reported) = &args.reported {
-        let reported: LaunchDigest = reported.parse().map_err(|error| {
-            Failure::usage("--reported is not a launch digest").because(error).code(Code::Format)
-        })?;
+        let reported: LaunchDigest = reported
+            .parse()
+            .map_err(|error| Failure::usage("--reported is not a launch digest").because(error).code(Code::Format))?;
         return explain(&first, reported, context);
     }
     let second = args.b.as_deref().map(Measured::read).transpose()?;
@@ -103,12 +105,21 @@ impl Measured {
     fn read(folder: &Path) -> Result<Self> {
         let bundle = Bundle::open(folder)?;
         let read = |name| outcome::read(&bundle.file(name));
-        Ok(Self { firmware: read(names::FIRMWARE)?, kernel: read(names::KERNEL)?, initrd: read(names::INITRD)?, bundle })
+        Ok(Self {
+            firmware: read(names::FIRMWARE)?,
+            kernel: read(names::KERNEL)?,
+            initrd: read(names::INITRD)?,
+            bundle,
+        })
     }
 
     fn launch<'a>(&self, ovmf: &'a Ovmf<'a>) -> Result<Launch<'a>> {
         let manifest = &self.bundle.manifest;
-        let files = HashedFiles { kernel: &self.kernel, initrd: Some(&self.initrd), command_line: Some(&manifest.command_line) };
+        let files = HashedFiles {
+            kernel: &self.kernel,
+            initrd: Some(&self.initrd),
+            command_line: Some(&manifest.command_line),
+        };
         Ok(Launch {
             ovmf,
             kernel: Some(KernelHashes::of(&files)),
@@ -130,7 +141,8 @@ impl Measured {
             source: self.bundle.file(file).display().to_string(),
             is_text: false,
         };
-        let setting = |name, value: String, is_text| Component { name, value, source: "manifest.json".to_owned(), is_text };
+        let setting =
+            |name, value: String, is_text| Component { name, value, source: "manifest.json".to_owned(), is_text };
         Ok(Tree {
             measurement: digest.to_string(),
             components: vec![
@@ -173,5 +185,7 @@ fn features(text: &str) -> Result<GuestFeatures> {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),
     };
-    number.map(GuestFeatures).map_err(|error| Failure::usage(format!("--guest-features {text} is not a number")).because(error))
+    number
+        .map(GuestFeatures)
+        .map_err(|error| Failure::usage(format!("--guest-features {text} is not a number")).because(error))
 }

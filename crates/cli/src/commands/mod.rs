@@ -51,9 +51,11 @@ fn table(list: &serde_json::Value, member: &str, columns: &[&str]) -> String {
     let cell = |row: &serde_json::Value, column: &str| match row.get(column) {
         None | Some(serde_json::Value::Null) => String::new(),
         Some(serde_json::Value::String(text)) => text.clone(),
-        Some(serde_json::Value::Array(values)) => {
-            values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect::<Vec<_>>().join(", ")
-        }
+        Some(serde_json::Value::Array(values)) => values
+            .iter()
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            .collect::<Vec<_>>()
+            .join(", "),
         Some(other) => other.to_string(),
     };
     let rows: Vec<Vec<String>> = list
@@ -68,8 +70,9 @@ fn table(list: &serde_json::Value, member: &str, columns: &[&str]) -> String {
     }
     let head: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
     let all: Vec<&Vec<String>> = std::iter::once(&head).chain(&rows).collect();
-    let widths: Vec<usize> =
-        (0..columns.len()).map(|index| all.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|index| all.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .collect();
     all.iter()
         .map(|row| {
             let line: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();

@@ -25,16 +25,21 @@ pub(super) fn run(command: &ReferenceCommand, context: &Context) -> Result {
             }
             let answer = api.post(PATH, &bytes, "application/json")?;
             let id = answer.get("id").and_then(|id| id.as_str()).unwrap_or("?").to_owned();
-            context.printer.data(&answer, || format!("rule {id} for {} ({})", reference.name, reference.resources.join(", ")));
+            context
+                .printer
+                .data(&answer, || format!("rule {id} for {} ({})", reference.name, reference.resources.join(", ")));
         }
         ReferenceCommand::List(args) => {
             let list = BrokerApi::open(&args.broker)?.get(PATH)?;
-            context.printer.data(&list, || super::table(&list, "references", &["id", "name", "site", "resources", "added"]));
+            context
+                .printer
+                .data(&list, || super::table(&list, "references", &["id", "name", "site", "resources", "added"]));
         }
         ReferenceCommand::Remove(args) => {
             let sound = !args.id.is_empty() && args.id.bytes().all(|byte| byte.is_ascii_alphanumeric());
             if !sound {
-                return Err(Failure::usage(format!("`{}` is not a rule's id", args.id)).hint("list them: confide reference list"));
+                return Err(Failure::usage(format!("`{}` is not a rule's id", args.id))
+                    .hint("list them: confide reference list"));
             }
             let api = BrokerApi::open(&args.broker)?;
             if args.dry_run {

@@ -65,11 +65,16 @@ fn get(args: &SecretGetArgs) -> Result<claims::Secret<Vec<u8>>> {
     })?;
     let site = args.site.as_deref().map(outcome::read).transpose()?.unwrap_or_default();
     let failed = |error: guest::broker_client::ClientError| {
-        let failure = if error.is_refusal() { Failure::refused("the broker refused") } else { Failure::environment("the broker did not answer") };
+        let failure = if error.is_refusal() {
+            Failure::refused("the broker refused")
+        } else {
+            Failure::environment("the broker did not answer")
+        };
         failure.code(error.code()).because(error)
     };
     let pinned = attest::channel::Pinned::new(identity);
-    let client = guest::broker_client::KbsClient::new(&args.url, pinned, crate::broker_api::resolve(), attester.into()).map_err(failed)?;
+    let client = guest::broker_client::KbsClient::new(&args.url, pinned, crate::broker_api::resolve(), attester.into())
+        .map_err(failed)?;
     client.attest(&site).and_then(|session| session.resource(&args.path)).map_err(failed)
 }
 

@@ -57,6 +57,7 @@ pub(super) fn run(args: &UpArgs, context: &Context) -> Result {
     });
     context.printer.data(&answer, || {
         let url = url.as_deref().unwrap_or("(no port is open)");
+        let decision = decision.as_str().unwrap_or_default();
         format!("up: {url}\n  why it was trusted  confide explain {decision} --broker-dir {}\n  end it              {} down",
             workspace.path("broker").display(), program())
     });
@@ -93,7 +94,8 @@ struct Started<'a> {
 
 impl Started<'_> {
     fn record(&mut self, change: impl FnOnce(&mut Running)) -> Result<()> {
-        let running = self.running.get_or_insert_with(|| Running { broker: None, launcher: None, broker_address: String::new() });
+        let running =
+            self.running.get_or_insert_with(|| Running { broker: None, launcher: None, broker_address: String::new() });
         change(running);
         self.workspace.record(running)
     }
@@ -108,7 +110,12 @@ impl Drop for Started<'_> {
     }
 }
 
-fn start_broker(args: &UpArgs, workspace: &Workspace, started: &mut Started<'_>, context: &Context) -> Result<BrokerApi> {
+fn start_broker(
+    args: &UpArgs,
+    workspace: &Workspace,
+    started: &mut Started<'_>,
+    context: &Context,
+) -> Result<BrokerApi> {
     let folder = workspace.path("broker");
     if !folder.exists() {
         let listen = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), BROKER_PORT);
@@ -117,7 +124,9 @@ fn start_broker(args: &UpArgs, workspace: &Workspace, started: &mut Started<'_>,
     }
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port(BROKER_PORT)?);
     let mut command = this_program()?;
-    command.args(["broker", "serve", "--listen", &address.to_string(), "--config"]).arg(folder.join(broker::SETTINGS_FILE));
+    command
+        .args(["broker", "serve", "--listen", &address.to_string(), "--config"])
+        .arg(folder.join(broker::SETTINGS_FILE));
     command.arg("--workspace").arg(&args.workspace);
     if context.development.is_some() {
         command.arg("--dev");
@@ -134,7 +143,9 @@ fn start_broker(args: &UpArgs, workspace: &Workspace, started: &mut Started<'_>,
     loop {
         match api.get("/confide/v0/status") {
             Ok(_) => break,
-            Err(failure) if ended(&mut child) || Instant::now() > end => return Err(failure.hint(format!("its log is {}", log.display()))),
+            Err(failure) if ended(&mut child) || Instant::now() > end => {
+                return Err(failure.hint(format!("its log is {}", log.display())));
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     }
@@ -151,7 +162,8 @@ fn build(
     context: &Context,
 ) -> Result<image::build::Built> {
     let key = workspace.key(&key_name(workload))?;
-    let key = VolumeKey::from_slice(&key).map_err(|error| Failure::environment("the volume key cannot be used").because(error))?;
+    let key = VolumeKey::from_slice(&key)
+        .map_err(|error| Failure::environment("the volume key cannot be used").because(error))?;
     let port = api.url().rsplit(':').next().unwrap_or_default();
     let broker = Broker { url: format!("https://{HOST_FROM_GUEST}:{port}"), identity: api.identity() };
     let bundle = workspace.path("bundle");
@@ -168,7 +180,13 @@ fn build(
 }
 
 /// Puts volume key, secrets and release rule into the broker.
-fn register(workload: &Workload, workspace: &Workspace, built: &image::build::Built, api: &BrokerApi, context: &Context) -> Result<()> {
+fn register(
+    workload: &Workload,
+    workspace: &Workspace,
+    built: &image::build::Built,
+    api: &BrokerApi,
+    context: &Context,
+) -> Result<()> {
     let volume_key = workspace.key(&key_name(workload))?;
     put(api, &built.site.volume_key, &volume_key)?;
     api.post("/confide/v0/sites", &outcome::read(&built.folder.join(image::bundle::names::SITE))?, "application/json")?;
@@ -187,7 +205,8 @@ fn register(workload: &Workload, workspace: &Workspace, built: &image::build::Bu
             }
         }
     }
-    let reference = serde_json::to_vec(&built.reference).map_err(|error| Failure::environment("the reference has no JSON form").because(error))?;
+    let reference = serde_json::to_vec(&built.reference)
+        .map_err(|error| Failure::environment("the reference has no JSON form").because(error))?;
     api.post("/confide/v0/references", &reference, "application/json")?;
     context.printer.step("registered", "volume key and release rule");
     Ok(())
@@ -208,10 +227,12 @@ fn start_vm(
     let mut command = this_program()?;
     command.arg("launch").arg(bundle).arg("--workspace").arg(&args.workspace);
     let accelerator = match args.accelerator {
-        Accelerator::Auto if context.development.is_some() => match kvm::probe(&bundle.join(image::bundle::names::KERNEL)) {
-            kvm::Kvm::Works => "kvm",
-            kvm::Kvm::Broken(_) | kvm::Kvm::Absent(_) => "tcg",
-        },
+        Accelerator::Auto if context.development.is_some() => {
+            match kvm::probe(&bundle.join(image::bundle::names::KERNEL)) {
+                kvm::Kvm::Works => "kvm",
+                kvm::Kvm::Broken(_) | kvm::Kvm::Absent(_) => "tcg",
+            }
+        }
         Accelerator::Auto => "auto",
         Accelerator::Kvm => "kvm",
         Accelerator::Tcg => "tcg",
@@ -255,14 +276,18 @@ fn follow_boot(args: &UpArgs, workspace: &Workspace, started: &mut Started<'_>, 
             line.clear();
             continue;
         }
-        let alive = started.running.as_ref().and_then(|running| running.launcher).is_some_and(|process| process.alive());
+        let alive =
+            started.running.as_ref().and_then(|running| running.launcher).is_some_and(|process| process.alive());
         if !alive {
             return Err(Failure::environment(format!("the VM ended before its workload was up; last line: {last}"))
                 .hint(format!("its console is in {}", path.display())));
         }
         if Instant::now() > end {
-            return Err(Failure::environment(format!("the workload is not up after {} s; last line: {last}", args.timeout))
-                .hint(format!("its console is in {}; --timeout waits longer", path.display())));
+            return Err(Failure::environment(format!(
+                "the workload is not up after {} s; last line: {last}",
+                args.timeout
+            ))
+            .hint(format!("its console is in {}; --timeout waits longer", path.display())));
         }
         std::thread::sleep(Duration::from_millis(30));
     }
@@ -294,7 +319,9 @@ fn released(api: &BrokerApi, before: &Value, built: &image::build::Built) -> Res
             && entry.get("sequence").and_then(Value::as_u64).is_some_and(|sequence| sequence > last)
     };
     let found = decisions.iter().find(mine).and_then(|entry| entry.get("decision").cloned());
-    found.ok_or_else(|| Failure::refused("the guest says that it is ready, but the broker released no key to it").code(Code::Denied))
+    found.ok_or_else(|| {
+        Failure::refused("the guest says that it is ready, but the broker released no key to it").code(Code::Denied)
+    })
 }
 
 /// Asks the service in the container to prove that it holds a secret that only the broker had.
@@ -307,12 +334,15 @@ fn ask(proof: &Proof, url: &str, workspace: &Workspace, context: &Context) -> Re
     let answer = loop {
         match ureq::get(&address).config().timeout_global(Some(Duration::from_secs(5))).build().call() {
             Ok(mut answer) => break answer.body_mut().with_config().limit(64 << 10).read_to_string(),
-            Err(error) if Instant::now() > end => return Err(Failure::environment(format!("the service at {address} does not answer")).because(error)),
+            Err(error) if Instant::now() > end => {
+                return Err(Failure::environment(format!("the service at {address} does not answer")).because(error));
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(200)),
         }
     }
     .map_err(|error| Failure::environment("the service's answer broke off").because(error))?;
-    let value: Value = serde_json::from_str(&answer).map_err(|error| Failure::refused("the service's answer is not JSON").because(error))?;
+    let value: Value = serde_json::from_str(&answer)
+        .map_err(|error| Failure::refused("the service's answer is not JSON").because(error))?;
     let tag = value.get("hmac").and_then(Value::as_str).and_then(|text| hex::decode(text).ok()).unwrap_or_default();
     let kept = secret_file(&proof.secret);
     if !workspace.path(&kept).exists() {
@@ -339,8 +369,12 @@ fn key_name(workload: &Workload) -> String {
 
 /// `wanted` if it is free on loopback, else any free port.
 fn free_port(wanted: u16) -> Result<u16> {
-    let port = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| Ok(listener.local_addr()?.port()));
-    port(wanted).or_else(|_| port(0)).map_err(|error| Failure::environment("no port is free on 127.0.0.1").because(error))
+    let port = |port: u16| {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| Ok(listener.local_addr()?.port()))
+    };
+    port(wanted)
+        .or_else(|_| port(0))
+        .map_err(|error| Failure::environment("no port is free on 127.0.0.1").because(error))
 }
 
 fn program() -> String {
@@ -348,14 +382,20 @@ fn program() -> String {
 }
 
 fn this_program() -> Result<Command> {
-    let path = std::env::current_exe().map_err(|error| Failure::environment("cannot find this program").because(error))?;
+    let path =
+        std::env::current_exe().map_err(|error| Failure::environment("cannot find this program").because(error))?;
     Ok(Command::new(path))
 }
 
 /// Starts a process that outlives this one, in its own group, with its output in `log`.
 fn detached(mut command: Command, log: &Path) -> Result<Child> {
     use std::os::unix::process::CommandExt;
-    let mut file = File::options().create(true).write(true).truncate(true).open(log).map_err(|error| outcome::cannot("write", log, error))?;
+    let mut file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .open(log)
+        .map_err(|error| outcome::cannot("write", log, error))?;
     file.rewind().map_err(|error| outcome::cannot("write", log, error))?;
     let copy = file.try_clone().map_err(|error| outcome::cannot("write", log, error))?;
     command

@@ -61,31 +61,65 @@ fn modinfo(bytes: &[u8]) -> Result<&[u8], ModuleInfoError> {
     if bytes.get(..6) != Some(b"\x7fELF\x02\x01".as_slice()) {
         return Err(ModuleInfoError::NotElf);
     }
-    let read = || -> Option<Option<&[u8]>> {
-        let table = usize::try_from(number(bytes, 0x28, 8)?).ok()?; // e_shoff
-        let size = number(bytes, 0x3A, 2)? as usize; // e_shentsize
-        let count = number(bytes, 0x3C, 2)? as usize; // e_shnum
+    let table = Sections::of(bytes).ok_or(ModuleInfoError::Sections)?;
+    let header = table.find(b".modinfo\0").ok_or(ModuleInfoError::Sections)?.ok_or(ModuleInfoError::NoInfo)?;
+    table.header(header).and_then(|header| table.contents(header)).ok_or(ModuleInfoError::Sections)
+}
+
+/// Where in the file the header of the section with this name lies (the name ends with a NUL byte).
+pub(super) fn section_header(bytes: &[u8], name: &[u8]) -> Option<usize> {
+    let table = Sections::of(bytes)?;
+    table.find(name)?.and_then(|index| table.place(index))
+}
+
+/// The section table of an ELF64 file.
+struct Sections<'a> {
+    bytes: &'a [u8],
+    table: usize,
+    size: usize,
+    count: usize,
+    names: &'a [u8],
+}
+
+impl<'a> Sections<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let mut sections = Self {
+            bytes,
+            table: usize::try_from(number(bytes, 0x28, 8)?).ok()?, // e_shoff
+            size: number(bytes, 0x3A, 2)? as usize,                // e_shentsize
+            count: number(bytes, 0x3C, 2)? as usize,               // e_shnum
+            names: &[],
+        };
         let names = number(bytes, 0x3E, 2)? as usize; // e_shstrndx
-        let header = |index: usize| {
-            let start = table.checked_add(index.checked_mul(size)?)?;
-            bytes.get(start..start.checked_add(SECTION_HEADER)?)
-        };
-        let contents = |header: &[u8]| {
-            let start = usize::try_from(number(header, 0x18, 8)?).ok()?; // sh_offset
-            let length = usize::try_from(number(header, 0x20, 8)?).ok()?; // sh_size
-            bytes.get(start..start.checked_add(length)?)
-        };
-        let names = contents(header(names)?)?;
-        for index in 0..count {
-            let header = header(index)?;
-            let name = names.get(number(header, 0, 4)? as usize..)?; // sh_name
-            if name.starts_with(b".modinfo\0") {
-                return Some(Some(contents(header)?));
+        sections.names = sections.contents(sections.header(names)?)?;
+        Some(sections)
+    }
+
+    fn place(&self, index: usize) -> Option<usize> {
+        self.table.checked_add(index.checked_mul(self.size)?)
+    }
+
+    fn header(&self, index: usize) -> Option<&'a [u8]> {
+        let start = self.place(index)?;
+        self.bytes.get(start..start.checked_add(SECTION_HEADER)?)
+    }
+
+    fn contents(&self, header: &[u8]) -> Option<&'a [u8]> {
+        let start = usize::try_from(number(header, 0x18, 8)?).ok()?; // sh_offset
+        let length = usize::try_from(number(header, 0x20, 8)?).ok()?; // sh_size
+        self.bytes.get(start..start.checked_add(length)?)
+    }
+
+    /// The number of the section with this name; nothing inside of something when there is none.
+    fn find(&self, wanted: &[u8]) -> Option<Option<usize>> {
+        for index in 0..self.count {
+            let name = self.names.get(number(self.header(index)?, 0, 4)? as usize..)?; // sh_name
+            if name.starts_with(wanted) {
+                return Some(Some(index));
             }
         }
         Some(None)
-    };
-    read().ok_or(ModuleInfoError::Sections)?.ok_or(ModuleInfoError::NoInfo)
+    }
 }
 
 fn number(bytes: &[u8], offset: usize, length: usize) -> Option<u64> {
