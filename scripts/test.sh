@@ -20,7 +20,7 @@ count() {
   sums="$(awk '/^test result:/ { p += $4; f += $6; i += $8 } END { print p + 0, f + 0, i + 0 }' "$log")"
   read -r p f i <<<"$sums"
   passed=$((passed + p)) failed=$((failed + f))
-  local left_out; left_out="$(grep -c '^skipped: ' "$log" || true)"
+  local left_out; left_out="$(grep -c 'skipped: ' "$log" || true)"
   skipped=$((skipped + i + left_out))
 }
 

@@ -90,7 +90,7 @@ codes! {
     SnpCrl = "E-SNP-CRL", "The revocation list is missing, stale or not AMD's",
         "Policy asks for a revocation list that is signed by the pinned root and in date.",
         "A revoked certificate would pass unseen.",
-        "Run confide evidence fetch-collateral, or say in the policy why no list is needed.";
+        "Give AMD's list with --collateral (a broker: in its collateral folder), or say in its settings why none is needed.";
     SnpTcb = "E-SNP-TCB", "The certificate is for another patch level than the report says",
         "Reported TCB and the certificate's patch levels differ.",
         "A report could claim a patch level that it was not signed under.",
