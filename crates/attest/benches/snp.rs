@@ -25,6 +25,9 @@ const CACHED: f64 = 10.0;
 /// Inside the validity of the report's chain.
 const NOW: UnixTime = UnixTime(1_784_250_304);
 
+/// A name, and what is timed under it.
+type Candidate<'a> = (&'a str, Box<dyn FnMut() + 'a>);
+
 fn main() -> ExitCode {
     let folder = std::env::var_os("CONFIDE_VECTORS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from)
@@ -46,7 +49,7 @@ fn main() -> ExitCode {
     let cache = VekCache::new(16);
     let (point, signature) = bare(&raw, &with.vek);
 
-    let mut candidates: [(&str, Box<dyn FnMut()>); 4] = [
+    let mut candidates: [Candidate<'_>; 4] = [
         (
             "confide, whole chain",
             Box::new(|| {

@@ -1,6 +1,7 @@
 //! The VM is booted for real: once as it was built, then after each thing the host can change.
 //!
 //! One test, because all of it shares one broker and one bundle, and two virtual CPUs are all there is.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says what went wrong by failing")]
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

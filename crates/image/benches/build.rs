@@ -168,7 +168,7 @@ impl Bench {
             let (mut done, mut index) = (0, 0);
             while done < per_layer {
                 let size = match (index % 1000, random.next() % 16) {
-                    (0, _) => 8 << 20 | random.next() % (16 << 20),
+                    (0, _) => (8 << 20) | (random.next() % (16 << 20)),
                     (_, 0) => random.next() % 160_000,
                     _ => random.next() % 16_000,
                 };

@@ -1,4 +1,5 @@
 //! Opening archives: every packaging of one image is the same image, and a wrong one is refused by name.
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use claims::Code;
 use image::archive::{ArchiveError, Image, Opening, any_document};

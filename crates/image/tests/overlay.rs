@@ -1,4 +1,5 @@
 //! Merging layers: what an overlay would show, and what is refused.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by failing")]
 
 use image::archive::tar::{Slice, TarError};
 use image::overlay::{LayerError, Limits, Merger, Reason, merge_bytes, resolve};

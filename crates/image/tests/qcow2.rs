@@ -1,4 +1,10 @@
 //! qcow2 drives: what QEMU's own tool says of ours, and what we say of hostile ones.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::single_range_in_vec_init,
+    reason = "a test says what went wrong by failing"
+)]
 
 use image::qcow2::{Plan, PlanError, Qcow2Error, Reader, Writer};
 use proptest::prelude::*;

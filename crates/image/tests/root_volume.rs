@@ -1,4 +1,5 @@
 //! Root volumes: from an archive to a sealed drive, read back and looked at with the tools they are for.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by failing")]
 
 use claims::Code;
 use claims::volume::{Drive, VolumeKey};

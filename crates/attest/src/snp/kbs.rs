@@ -102,13 +102,19 @@ struct WireCertificate {
 
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
 enum WireKind {
-    VCEK,
-    VLEK,
-    ASK,
-    ARK,
-    CRL,
+    #[serde(rename = "VCEK")]
+    Vcek,
+    #[serde(rename = "VLEK")]
+    Vlek,
+    #[serde(rename = "ASK")]
+    Ask,
+    #[serde(rename = "ARK")]
+    Ark,
+    #[serde(rename = "CRL")]
+    Crl,
     Empty,
-    OTHER(String),
+    #[serde(rename = "OTHER")]
+    Other(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -302,15 +308,15 @@ fn convert(wire: Evidence) -> Result<(Report, CertificateTable), KbsError> {
 
 fn name_of(kind: Entry) -> WireKind {
     match kind {
-        Entry::Vcek => WireKind::VCEK,
-        Entry::Vlek => WireKind::VLEK,
-        Entry::Ask => WireKind::ASK,
-        Entry::Ark => WireKind::ARK,
-        Entry::Crl => WireKind::CRL,
+        Entry::Vcek => WireKind::Vcek,
+        Entry::Vlek => WireKind::Vlek,
+        Entry::Ask => WireKind::Ask,
+        Entry::Ark => WireKind::Ark,
+        Entry::Crl => WireKind::Crl,
         Entry::Other(guid) => {
             let hex = hex::encode(guid);
             let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or("").to_owned();
-            WireKind::OTHER([part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-"))
+            WireKind::Other([part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-"))
         }
     }
 }
@@ -318,13 +324,13 @@ fn name_of(kind: Entry) -> WireKind {
 /// The kind of an entry; none for `Empty`, which ends upstream's tables.
 fn kind_of(name: &WireKind) -> Result<Option<Entry>, ()> {
     Ok(Some(match name {
-        WireKind::VCEK => Entry::Vcek,
-        WireKind::VLEK => Entry::Vlek,
-        WireKind::ASK => Entry::Ask,
-        WireKind::ARK => Entry::Ark,
-        WireKind::CRL => Entry::Crl,
+        WireKind::Vcek => Entry::Vcek,
+        WireKind::Vlek => Entry::Vlek,
+        WireKind::Ask => Entry::Ask,
+        WireKind::Ark => Entry::Ark,
+        WireKind::Crl => Entry::Crl,
         WireKind::Empty => return Ok(None),
-        WireKind::OTHER(text) => {
+        WireKind::Other(text) => {
             let mut guid = [0; 16];
             hex::decode_to_slice(text.replace('-', ""), &mut guid).map_err(|_| ())?;
             Entry::from_guid(guid)

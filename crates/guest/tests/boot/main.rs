@@ -1,5 +1,5 @@
 //! Boots for real, under plain emulation, as far as a guest gets without a broker.
-#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first error")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests stop at the first error")]
 
 mod refusals;
 mod vm;

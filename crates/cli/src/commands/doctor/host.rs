@@ -141,7 +141,12 @@ pub(super) fn parts() -> Vec<Finding> {
     let parts = match guest_parts::resolve(&none, &none) {
         Ok(parts) => parts,
         Err(failure) => {
-            return vec![Finding::missing(PARTS, "set-up", failure.to_string(), "run `make build` in Confide's folder")];
+            return vec![Finding::missing(
+                PARTS,
+                "set-up",
+                failure.to_string(),
+                "run `make build` in Confide's folder",
+            )];
         }
     };
     let mut findings = vec![Finding::ok(PARTS, "guest", parts.guest.display().to_string())];
