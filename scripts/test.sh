@@ -32,6 +32,7 @@ if command -v cargo-deny >/dev/null; then
 else
   skip 'cargo-deny is not installed (cargo install --locked cargo-deny)'
 fi
+check 'the probe that looks around inside a booted VM' crates/guest/tests/build-probe.sh
 say 'unit tests, vectors, behaviour'
 cargo test --release --locked --workspace --no-fail-fast -- --nocapture --test-threads 2 2>&1 | tee "$log" |
   grep -E '^(test |test result|skipped: |error|failures:|---- )|panicked|     Running|Doc-tests' | grep -vE '\.\.\. ok$'

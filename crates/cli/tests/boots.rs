@@ -138,7 +138,7 @@ fn one_guest_is_believed_and_every_changed_one_is_refused() {
     });
     house.refused(&bundle, "E-MEASUREMENT");
     let entry = house.last_decision("E-MEASUREMENT");
-    let page = text(&house.confide_dev(&["explain", &entry["decision"].as_str().unwrap().to_owned()]));
+    let page = text(&house.confide_dev(&["explain", entry["decision"].as_str().unwrap()]));
     assert!(page.contains("E-MEASUREMENT") && page.contains("wanted"), "{page}");
     let difference = text(&house.confide_dev(&[
         "measure",

@@ -86,7 +86,17 @@ fn boot() -> std::io::Result<Option<String>> {
     let packed = Command::new("sh").args(["-c", pack, "sh"]).arg(&initrd).current_dir(&root).status()?;
     assert!(packed.success(), "cpio failed");
     let output = Command::new("timeout")
-        .args(["240", "qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-m", "1024", "-nodefaults"])
+        .args([
+            "240",
+            "qemu-system-x86_64",
+            "-machine",
+            "q35,accel=tcg",
+            "-cpu",
+            "Haswell-v4,-cx16",
+            "-m",
+            "1024",
+            "-nodefaults",
+        ])
         .args(["-display", "none", "-serial", "stdio", "-no-reboot", "-append", claims::boot::KERNEL_PARAMETERS])
         .arg("-kernel")
         .arg(kernel)

@@ -118,13 +118,22 @@ impl Vm<'_> {
         let folder = tempfile::tempdir().unwrap();
         let initrd = make_initrd(folder.path(), self.init, &self.parts.modules);
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-machine", "q35,accel=tcg", "-cpu", "Haswell-v4", "-nodefaults", "-no-reboot", "-display", "none"])
-            .args(["-serial", "stdio", "-m", &self.memory.to_string()])
-            .arg("-kernel")
-            .arg(&self.parts.kernel)
-            .arg("-initrd")
-            .arg(&initrd)
-            .args(["-append", &self.command_line]);
+        qemu.args([
+            "-machine",
+            "q35,accel=tcg",
+            "-cpu",
+            "Haswell-v4,-cx16",
+            "-nodefaults",
+            "-no-reboot",
+            "-display",
+            "none",
+        ])
+        .args(["-serial", "stdio", "-m", &self.memory.to_string()])
+        .arg("-kernel")
+        .arg(&self.parts.kernel)
+        .arg("-initrd")
+        .arg(&initrd)
+        .args(["-append", &self.command_line]);
         let mut files = Vec::new();
         for (index, drive) in self.drives.iter().enumerate() {
             let file = folder.path().join(format!("drive{index}"));

@@ -257,7 +257,8 @@ impl<I: Input> Reader<I> {
         let kind = match header.entry_type().as_byte() {
             // As the oldest tar files write folders.
             b'0' | 0 if path.ends_with(b"/") => EntryKind::Folder,
-            b'0' | 0 => EntryKind::File,
+            // A contiguous file is a file (POSIX.1-2017, pax, "ustar Interchange Format").
+            b'0' | b'7' | 0 => EntryKind::File,
             b'1' => EntryKind::HardLink,
             b'2' => EntryKind::Symlink,
             b'3' => EntryKind::CharDevice,
