@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every promise of SPECIFICATION.md in one run, each beside a named peer.
-set -euo pipefail
+# Every promise of SPECIFICATION.md in one run, each beside a named peer. A promise that is missed is printed as such and
+# does not end the run: these figures are for people, and machines are noisy.
+set -uo pipefail
 cd "$(dirname "$0")/.."
 say() { printf '\n== %s\n' "$*"; }
 say 'SNP report verification against the sev crate'
