@@ -5,7 +5,7 @@ use crate::outcome::{self, Failure, Outcome, Result};
 use crate::{Context, collateral};
 use attest::snp::{
     BelievedVersions, CertificateTable, CrlPolicy, Debugging, Endorsements, Expected, Fields, Migration, PlatformRules,
-    REPORT_LENGTH, Report, Rule, SnpError, TcbFloor, kbs,
+    REPORT_LENGTH, Report, SnpError, TcbFloor, kbs,
 };
 use claims::reference::{Chips, Reference};
 use claims::snp::SnpClaims;
@@ -179,26 +179,13 @@ fn expected(args: &EvidenceVerifyArgs) -> Result<Expected> {
         debugging: Debugging::Forbidden,
         migration: Migration::Forbidden,
         versions,
-        platform: NO_PLATFORM_RULES,
+        platform: PlatformRules::NONE,
         id_key: Allowed::any("no ID block is used"),
         author_key: Allowed::any("no ID block is used"),
         guest_svn_floor: 0,
         mitigations: 0,
     })
 }
-
-const NO_PLATFORM_RULES: PlatformRules = PlatformRules {
-    alias_check: Rule::NotAsked,
-    no_smt: Rule::NotAsked,
-    single_socket: Rule::NotAsked,
-    no_cxl: Rule::NotAsked,
-    aes_256_xts: Rule::NotAsked,
-    no_rapl: Rule::NotAsked,
-    ciphertext_hiding: Rule::NotAsked,
-    no_page_swap: Rule::NotAsked,
-    tsme: Rule::NotAsked,
-    ecc: Rule::NotAsked,
-};
 
 /// Says which check refused, where the wanted value came from, and what to run next.
 fn refusal(error: &SnpError, args: &EvidenceVerifyArgs, report: &Report) -> Failure {
