@@ -6,5 +6,13 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+pub mod aci;
+pub mod azure;
 pub mod channel;
+pub mod composite;
+pub mod dcap;
+pub mod nvgpu;
+pub mod ratls;
 pub mod snp;
+pub mod token;
+pub mod tpm;

@@ -13,6 +13,7 @@ pub mod codes;
 pub mod json;
 pub mod kbs;
 pub mod reference;
+pub mod refusal;
 pub mod secret;
 pub mod site;
 pub mod snp;
@@ -22,6 +23,7 @@ pub mod workload;
 
 pub use bytes::{ChipId, Digest256, HostData, LaunchDigest, Nonce, ParseBytesError, ReportData, VerityRoot};
 pub use codes::Code;
+pub use refusal::{Finding, Refusal};
 pub use secret::Secret;
 
 /// Seconds since 1970-01-01T00:00:00Z, always an input and never read from a clock in this crate.

@@ -1,6 +1,11 @@
 //! Runs published vectors: finds manifests below a folder, and gives each to the runner of its kind.
 
+mod azvtpm;
+mod cce;
+mod dcap;
+mod layers;
 mod measure;
+mod nvgpu;
 mod snp;
 
 use claims::UnixTime;
@@ -8,6 +13,9 @@ use serde::Serialize;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// File names of manifests.
+const MANIFESTS: [&str; 3] = ["manifest.json", "golden.json", "expected.json"];
 
 /// One case and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,17 +98,37 @@ pub fn run(folder: &Path, now: UnixTime, report: &mut dyn Report) -> std::io::Re
             }
         };
         let base = path.parent().unwrap_or(folder);
-        let has = |member: &str| manifest.get(member).is_some();
-        let is_snp = manifest.pointer("/reports/0/vek").is_some() || manifest.pointer("/negatives/0/ica").is_some();
-        if is_snp && has("roots") {
-            snp::run(base, &manifest, now, &mut run);
-        } else if has("cases") && has("external_ovmf") {
-            measure::run(base, &manifest, &mut run);
-        } else {
-            run.skip(&format!("{}: no runner for this kind yet", path.display()));
+        match runner_of(&manifest) {
+            Some(runner) => runner(base, &manifest, now, &mut run),
+            None => run.skip(&format!("{}: no runner for this kind yet", path.display())),
         }
     }
     Ok(run.counts)
+}
+
+/// Runs one manifest: its folder, its content, the time of "today".
+type Runner = fn(&Path, &Value, UnixTime, &mut Run<'_>);
+
+/// Which kind of manifest it is, by the members that only this kind has.
+fn runner_of(manifest: &Value) -> Option<Runner> {
+    let has = |pointer: &str| manifest.pointer(pointer).is_some();
+    if has("/roots") && (has("/reports/0/vek") || has("/negatives/0/ica")) {
+        Some(snp::run)
+    } else if has("/cases") && has("/external_ovmf") {
+        Some(measure::run)
+    } else if has("/vectors/0/quote") {
+        Some(dcap::run)
+    } else if has("/vectors/0/hcl") || has("/negatives/0/hcl") {
+        Some(azvtpm::run)
+    } else if has("/rims") || has("/golden_pairs") {
+        Some(nvgpu::run)
+    } else if has("/layers/0/tar") || has("/images/0/image") {
+        Some(layers::run)
+    } else if has("/cases/0/policy") {
+        Some(cce::run)
+    } else {
+        None
+    }
 }
 
 /// The counts, and where cases are told.
@@ -126,7 +154,7 @@ impl Run<'_> {
     }
 }
 
-/// Every `manifest.json` and `golden.json` below a folder, sorted.
+/// Every `manifest.json`, `golden.json` and `expected.json` below a folder, sorted.
 fn manifests(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -136,8 +164,8 @@ fn manifests(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
             let name = entry.file_name();
             match entry.file_type()? {
                 kind if kind.is_dir() => folders.push(entry.path()),
-                kind if kind.is_file() && (name == "manifest.json" || name == "golden.json") => {
-                    found.push(entry.path())
+                kind if kind.is_file() && MANIFESTS.iter().any(|manifest| name == *manifest) => {
+                    found.push(entry.path());
                 }
                 _ => {}
             }

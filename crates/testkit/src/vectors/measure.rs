@@ -1,6 +1,7 @@
 //! Launch measurements: equal to the golden values, or refused where the manifest says so.
 
 use super::{Case, Run, Verdict};
+use claims::UnixTime;
 use claims::{Code, Digest256};
 use measure::snp::{GuestFeatures, HashedFiles, KernelHashes, Launch, Ovmf, Vmm, measure};
 use serde_json::Value;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 const KIND: &str = "snp-measure";
 
-pub(super) fn run(folder: &Path, golden: &Value, run: &mut Run<'_>) {
+pub(super) fn run(folder: &Path, golden: &Value, _now: UnixTime, run: &mut Run<'_>) {
     let inputs = folder.join(golden["input_dir"].as_str().unwrap_or("inputs"));
     for case in golden["cases"].as_array().into_iter().flatten() {
         let id = case["id"].as_str().unwrap_or("");

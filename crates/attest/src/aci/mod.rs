@@ -1,0 +1,1 @@
+//! Confidential containers on Azure: UVM endorsements (COSE_Sign1), and the policy that HOST_DATA binds.

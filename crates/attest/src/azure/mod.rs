@@ -1,0 +1,1 @@
+//! Azure confidential VMs: the HCL report, and the vTPM quote that its attestation key signs.

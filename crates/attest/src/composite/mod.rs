@@ -1,0 +1,1 @@
+//! CPU and device evidence that belong together: one nonce, one set of devices.

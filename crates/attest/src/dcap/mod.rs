@@ -1,0 +1,1 @@
+//! Intel SGX and TDX quotes (DCAP): quotes, their collateral, and what is wanted of them.
