@@ -98,9 +98,12 @@ pub fn run(folder: &Path, now: UnixTime, report: &mut dyn Report) -> std::io::Re
             }
         };
         let base = path.parent().unwrap_or(folder);
-        match runner_of(&manifest) {
-            Some(runner) => runner(base, &manifest, now, &mut run),
-            None => run.skip(&format!("{}: no runner for this kind yet", path.display())),
+        let runners = runners_of(&manifest);
+        if runners.is_empty() {
+            run.skip(&format!("{}: no runner for this kind yet", path.display()));
+        }
+        for runner in runners {
+            runner(base, &manifest, now, &mut run);
         }
     }
     Ok(run.counts)
@@ -109,26 +112,19 @@ pub fn run(folder: &Path, now: UnixTime, report: &mut dyn Report) -> std::io::Re
 /// Runs one manifest: its folder, its content, the time of "today".
 type Runner = fn(&Path, &Value, UnixTime, &mut Run<'_>);
 
-/// Which kind of manifest it is, by the members that only this kind has.
-fn runner_of(manifest: &Value) -> Option<Runner> {
+/// Which kinds of vectors a manifest holds, by the members that only these kinds have. One manifest may hold several.
+fn runners_of(manifest: &Value) -> Vec<Runner> {
     let has = |pointer: &str| manifest.pointer(pointer).is_some();
-    if has("/roots") && (has("/reports/0/vek") || has("/negatives/0/ica")) {
-        Some(snp::run)
-    } else if has("/cases") && has("/external_ovmf") {
-        Some(measure::run)
-    } else if has("/vectors/0/quote") {
-        Some(dcap::run)
-    } else if has("/vectors/0/hcl") || has("/negatives/0/hcl") {
-        Some(azvtpm::run)
-    } else if has("/rims") || has("/golden_pairs") {
-        Some(nvgpu::run)
-    } else if has("/layers/0/tar") || has("/images/0/image") {
-        Some(layers::run)
-    } else if has("/cases/0/policy") {
-        Some(cce::run)
-    } else {
-        None
-    }
+    let kinds: [(bool, Runner); 7] = [
+        (has("/roots") && (has("/reports/0/vek") || has("/negatives/0/ica")), snp::run),
+        (has("/cases") && has("/external_ovmf"), measure::run),
+        (has("/vectors/0/quote"), dcap::run),
+        (has("/vectors/0/hcl") || has("/negatives/0/hcl"), azvtpm::run),
+        (has("/rims") || has("/golden_pairs"), nvgpu::run),
+        (has("/layers/0/tar") || has("/images/0/image"), layers::run),
+        (has("/cases/0/policy"), cce::run),
+    ];
+    kinds.into_iter().filter_map(|(held, runner)| held.then_some(runner)).collect()
 }
 
 /// The counts, and where cases are told.
