@@ -58,6 +58,7 @@ impl<'a> Signed<'a> {
 /// A certificate that is well-formed and in its profile. Nothing is known about who signed it.
 pub(crate) struct Certificate<'a> {
     pub(crate) role: Role,
+    pub(crate) der: &'a [u8],
     pub(crate) signed: Signed<'a>,
     pub(crate) parsed: TbsCertificate,
     /// SubjectPublicKeyInfo in DER.
@@ -82,7 +83,7 @@ impl<'a> Certificate<'a> {
             parsed.validity.not_before.to_unix_duration().as_secs(),
             parsed.validity.not_after.to_unix_duration().as_secs(),
         );
-        Ok(Self { role, signed, parsed, spki, valid })
+        Ok(Self { role, der, signed, parsed, spki, valid })
     }
 
     /// Refuses any signature but RSASSA-PSS with the exact parameters, inside and outside of what is signed.
