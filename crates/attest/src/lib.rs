@@ -11,6 +11,7 @@ pub mod azure;
 pub mod channel;
 pub mod composite;
 pub mod dcap;
+pub mod floors;
 pub mod nvgpu;
 pub mod ratls;
 pub mod snp;

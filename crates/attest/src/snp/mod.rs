@@ -13,6 +13,7 @@ mod endorsements;
 mod error;
 mod expected;
 mod extensions;
+mod finding;
 pub mod kbs;
 mod layout;
 mod report;

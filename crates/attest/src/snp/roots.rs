@@ -196,8 +196,6 @@ const KNOWN: [(Product, [u8; 32]); 9] = [
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failure is the finding")]
-
     use super::super::certificate::Certificate;
     use super::super::error::Role;
     use super::*;
