@@ -10,6 +10,7 @@
 pub mod boot;
 pub mod bytes;
 pub mod codes;
+pub mod enclave;
 pub mod json;
 pub mod kbs;
 pub mod reference;

@@ -3,6 +3,7 @@
 mod azvtpm;
 mod cce;
 mod dcap;
+mod enclave;
 mod layers;
 mod measure;
 mod nvgpu;
@@ -115,10 +116,11 @@ type Runner = fn(&Path, &Value, UnixTime, &mut Run<'_>);
 /// Which kinds of vectors a manifest holds, by the members that only these kinds have. One manifest may hold several.
 fn runners_of(manifest: &Value) -> Vec<Runner> {
     let has = |pointer: &str| manifest.pointer(pointer).is_some();
-    let kinds: [(bool, Runner); 7] = [
+    let kinds: [(bool, Runner); 8] = [
         (has("/roots") && (has("/reports/0/vek") || has("/negatives/0/ica")), snp::run),
         (has("/cases") && has("/external_ovmf"), measure::run),
         (has("/vectors/0/quote"), dcap::run),
+        (has("/measurement/expected"), enclave::run),
         (has("/vectors/0/hcl") || has("/negatives/0/hcl"), azvtpm::run),
         (has("/rims") || has("/golden_pairs"), nvgpu::run),
         (has("/layers/0/tar") || has("/images/0/image"), layers::run),
