@@ -119,7 +119,7 @@ fn runners_of(manifest: &Value) -> Vec<Runner> {
     let kinds: [(bool, Runner); 8] = [
         (has("/roots") && (has("/reports/0/vek") || has("/negatives/0/ica")), snp::run),
         (has("/cases") && has("/external_ovmf"), measure::run),
-        (has("/vectors/0/quote"), dcap::run),
+        (has("/vectors/0/quote") && !has("/vectors/0/hcl"), dcap::run),
         (has("/measurement/expected"), enclave::run),
         (has("/vectors/0/hcl") || has("/negatives/0/hcl"), azvtpm::run),
         (has("/rims") || has("/golden_pairs"), nvgpu::run),

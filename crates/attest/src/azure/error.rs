@@ -2,7 +2,7 @@
 
 use crate::snp::SnpError;
 use crate::tpm::TpmError;
-use claims::bytes::ReportData;
+use claims::bytes::{Digest256, ReportData};
 use claims::{Code, Finding, Refusal};
 
 /// Why evidence was refused. The remote caller gets the code only.
@@ -95,8 +95,8 @@ pub enum AzureError {
     Binding {
         /// Found.
         got: ReportData,
-        /// The hash of the claims, then zeros.
-        wanted: ReportData,
+        /// The hash of the claims, which zeros must follow.
+        wanted: Digest256,
     },
     /// The quote is refused.
     #[error("the vTPM's quote is refused: {0}")]
@@ -167,11 +167,11 @@ impl Refusal for AzureError {
     fn finding(&self) -> Option<Finding> {
         match self {
             Self::TdMismatch { name, report, quote } => Some(Finding::new(*name, report, quote)),
-            Self::Binding { got, wanted } => Some(Finding::new("report_data", got, wanted)),
-            Self::Quote(error) => error.finding(),
-            Self::Setting { name, got, wanted } => {
-                Some(Finding::new(format!("vm-configuration.{name}"), got, wanted))
+            Self::Binding { got, wanted } => {
+                Some(Finding::new("report_data", got, format!("{wanted} and 32 zero bytes")))
             }
+            Self::Quote(error) => error.finding(),
+            Self::Setting { name, got, wanted } => Some(Finding::new(format!("vm-configuration.{name}"), got, wanted)),
             Self::UserData { got } => {
                 let got = got.map_or_else(|| "none".to_owned(), |data| data.to_string());
                 Some(Finding::new("user-data", got, "what the rule lists"))

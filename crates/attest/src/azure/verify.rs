@@ -40,7 +40,7 @@ impl HclReport {
     pub fn check_binding(&self, report_data: &ReportData) -> Result<(), AzureError> {
         match *report_data == self.bound_report_data() {
             true => Ok(()),
-            false => Err(AzureError::Binding { got: *report_data, wanted: self.bound_report_data() }),
+            false => Err(AzureError::Binding { got: *report_data, wanted: self.claims_hash() }),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use super::error::TpmError;
 use super::signature::Signature;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+};
 use claims::bytes::Digest256;
 use x509_cert::der::asn1::{BitString, ObjectIdentifier, UintRef};
 use x509_cert::der::{Any, AnyRef, Decode, Encode, Reader, SliceReader};
@@ -31,7 +33,8 @@ impl EnrolledKey {
             return Err(TpmError::KeyForm { what: "too long" });
         }
         let info = SubjectPublicKeyInfoRef::from_der(der).map_err(malformed)?;
-        let bits = info.subject_public_key.as_bytes().ok_or(TpmError::KeyForm { what: "not a whole number of bytes" })?;
+        let bits =
+            info.subject_public_key.as_bytes().ok_or(TpmError::KeyForm { what: "not a whole number of bytes" })?;
         match info.algorithm.oid {
             RSA_ENCRYPTION => {
                 let mut reader = SliceReader::new(bits).map_err(malformed)?;
@@ -118,9 +121,8 @@ impl EnrolledKey {
 }
 
 fn spki_of_rsa(modulus: &[u8], exponent: &[u8]) -> Result<Vec<u8>, TpmError> {
-    let key = || -> Result<Vec<u8>, x509_cert::der::Error> {
-        vec![UintRef::new(modulus)?, UintRef::new(exponent)?].to_der()
-    };
+    let key =
+        || -> Result<Vec<u8>, x509_cert::der::Error> { vec![UintRef::new(modulus)?, UintRef::new(exponent)?].to_der() };
     let key = key().map_err(|_| TpmError::KeyForm { what: "not encodable" })?;
     spki(RSA_ENCRYPTION, Some(Any::from(AnyRef::NULL)), &key)
 }

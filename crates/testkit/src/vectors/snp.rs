@@ -180,7 +180,7 @@ fn difference(fields: &Value, claims: &SnpClaims) -> Option<String> {
     })
 }
 
-fn strict() -> Expected {
+pub(super) fn strict() -> Expected {
     Expected::strict(
         Allowed::any("vectors bind nothing"),
         Allowed::any("vectors have no reference values"),
@@ -190,22 +190,22 @@ fn strict() -> Expected {
     )
 }
 
-fn no_list() -> CrlPolicy {
+pub(super) fn no_list() -> CrlPolicy {
     CrlPolicy::AbsentOk { reason: "the vectors hold no revocation lists".to_owned() }
 }
 
-fn list<'a>(manifest: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+pub(super) fn list<'a>(manifest: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     let value = &manifest[member];
     let single = (value.is_object()).then_some(value);
     value.as_array().into_iter().flatten().chain(single)
 }
 
-fn text<'a>(case: &'a Value, member: &str) -> &'a str {
+pub(super) fn text<'a>(case: &'a Value, member: &str) -> &'a str {
     case[member].as_str().unwrap_or("")
 }
 
 /// Seconds since 1970 of a case's time, RFC 3339 in UTC.
-fn time(case: &Value) -> Option<UnixTime> {
+pub(super) fn time(case: &Value) -> Option<UnixTime> {
     let text = case["time"].as_str()?.replace("+00:00", "Z");
     text.parse::<x509_cert::der::DateTime>().ok().map(|time| UnixTime(time.unix_duration().as_secs()))
 }
