@@ -14,6 +14,7 @@ pub mod codes;
 pub mod enclave;
 pub mod json;
 pub mod kbs;
+pub mod nvgpu;
 pub mod reference;
 pub mod refusal;
 pub mod secret;
