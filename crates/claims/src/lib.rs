@@ -11,6 +11,7 @@ pub mod azure;
 pub mod boot;
 pub mod bytes;
 pub mod codes;
+pub mod dcap;
 pub mod enclave;
 pub mod json;
 pub mod kbs;

@@ -231,7 +231,7 @@ fn is_pss_sha384(algorithm: &[u8]) -> bool {
 }
 
 /// The one value of an attribute; none when it is missing, doubled or not text.
-fn single(name: &Name, oid: ObjectIdentifier) -> Option<String> {
+pub(crate) fn single(name: &Name, oid: ObjectIdentifier) -> Option<String> {
     let mut values = name.0.iter().flat_map(|relative| relative.0.iter()).filter(|attribute| attribute.oid == oid).map(
         |attribute| {
             use x509_cert::der::asn1::{PrintableStringRef, Utf8StringRef};

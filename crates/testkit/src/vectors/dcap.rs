@@ -1,10 +1,191 @@
-//! Vectors of SGX and TDX quotes, SGX measurements and RA-TLS certificates.
+//! SGX and TDX quotes: each vector on its axes (genuine, patch level, dates) and under the strict rule, and each of the
+//! manifest's tampered variants on each vector that verifies.
+//!
+//! What a manifest wants is read from its results, `dcap_qvl_0_7_1` and `independent`. They are of tools with limits and
+//! policies of their own, so four kinds of results are told apart:
+//!
+//! * a status: ours must be the same, with the same advisories;
+//! * an error of `dcap-qvl`'s built-in policy (SEPT_VE_DISABLE, service TDs, debugging): Intel leaves that to policy, so
+//!   the quote must be genuine, the strict rule must refuse it, and a rule that tolerates it must accept it;
+//! * expired collateral: genuine, with the status that the independent check found, and refused for its dates;
+//! * TCB info of version 2, which `dcap-qvl` does not read: the independent check decides.
+//!
+//! Any other error means that the quote is refused.
 
-use super::Run;
-use claims::UnixTime;
+mod wanted;
+
+use super::{Case, Run, Verdict};
+use attest::dcap::{
+    Collateral, DcapError, Expected, ExpectedBody, PlatformRules, Quote, SgxExpected, Staleness, TcbRules, TdxExpected,
+    Tolerance, UnanchoredRoot,
+};
+use claims::dcap::{DcapClaims, DcapTee, TcbStatus};
+use claims::{Allowed, UnixTime};
 use serde_json::Value;
+use std::fs;
 use std::path::Path;
+use wanted::{Wanted, differing_field};
 
-pub(super) fn run(base: &Path, _manifest: &Value, _now: UnixTime, run: &mut Run<'_>) {
-    run.skip(&format!("{}: no runner for this kind yet", base.display()));
+const KIND: &str = "dcap";
+
+pub(super) fn run(base: &Path, manifest: &Value, _now: UnixTime, run: &mut Run<'_>) {
+    for entry in list(manifest, "vectors") {
+        match Vector::read(base, entry, manifest) {
+            Ok(vector) => vector.run(run),
+            Err(error) => run.error(KIND, text(entry, "name"), error),
+        }
+    }
+}
+
+/// A vector, read.
+struct Vector<'a> {
+    name: &'a str,
+    entry: &'a Value,
+    quote: Vec<u8>,
+    /// None, when there is none for this platform.
+    collateral: Option<Vec<u8>>,
+    root: Option<UnanchoredRoot>,
+    at: UnixTime,
+    wanted: Wanted,
+}
+
+impl<'a> Vector<'a> {
+    fn read(base: &Path, entry: &'a Value, manifest: &Value) -> Result<Self, String> {
+        let name = text(entry, "name");
+        let folder = base.join(text(entry, "dir"));
+        let file = |name: &str| fs::read(folder.join(name)).map_err(|error| format!("{name}: {error}"));
+        let expected = &entry["expected"];
+        let mut at = expected["verify_at_unix"].as_u64();
+        let mut collateral = entry["collateral"].as_str().map(&file).transpose()?;
+        let mut wanted = Wanted::of(entry)?;
+        if collateral.is_none() && wanted == Wanted::WithBorrowed {
+            // A second vector of the same platform model has collateral; its dates need not fit.
+            let lender = list(manifest, "vectors").find(|other| {
+                other["collateral"].is_string() && other["expected"]["pck_fmspc"] == expected["pck_fmspc"]
+            });
+            let lender = lender.ok_or("no vector of this manifest has collateral for it")?;
+            let path = base.join(text(lender, "dir")).join(text(lender, "collateral"));
+            collateral = Some(fs::read(path).map_err(|error| error.to_string())?);
+            at = lender["expected"]["verify_at_unix"].as_u64();
+            wanted = Wanted::independent(&expected["independent"])?;
+        }
+        let root = entry["custom_root"].as_str().map(&file).transpose()?;
+        let root = root.map(|der| UnanchoredRoot::from_der(&der)).transpose().map_err(|error| error.to_string())?;
+        let quote = file(text(entry, "quote"))?;
+        Ok(Self { name, entry, quote, collateral, root, at: UnixTime(at.unwrap_or(0)), wanted })
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let mut bytes = self.quote.as_slice();
+        if let Err(error @ DcapError::Trailing { offset }) = Quote::parse(bytes) {
+            // Bytes that nobody vouches for: refused. What is before them is a vector all the same.
+            tell(run, &format!("{} (with what follows it)", self.name), Verdict::Refuse, Err(error), None);
+            bytes = bytes.get(..offset).unwrap_or_default();
+        }
+        let quote = match Quote::parse(bytes) {
+            Ok(quote) => quote,
+            Err(error) => return tell(run, self.name, self.wanted.verdict(), Err(error), None),
+        };
+        let read = differing_field(&self.entry["expected"], &quote, self.quote.len());
+        tell(run, &format!("{} (read)", self.name), Verdict::Accept, Ok(()), read);
+        let Some(file) = &self.collateral else {
+            let signed = quote.check_signatures().map(|_| ());
+            return tell(run, &format!("{} (signatures)", self.name), self.wanted.verdict(), signed, None);
+        };
+        let verified = verify(&quote, file, self.root.as_ref(), self.at);
+        let strict = verified.as_ref().map_err(Clone::clone).and_then(|claims| admit(&strict(claims.tee), claims));
+        match &self.wanted {
+            Wanted::Refused => tell(run, self.name, Verdict::Refuse, verified.map(|_| ()), None),
+            Wanted::Genuine { status, advisories, tolerated } => {
+                let detail = verified
+                    .as_ref()
+                    .ok()
+                    .and_then(|claims| wanted::differing_verdict(claims, *status, advisories.as_deref()));
+                // The axes: genuine, and accepted by a rule that lists its status and tolerates the rest.
+                let lenient = verified.and_then(|claims| admit(&lenient(claims.tee), &claims));
+                tell(run, self.name, Verdict::Accept, lenient, detail);
+                let verdict = if *tolerated { Verdict::Refuse } else { Verdict::Accept };
+                tell(run, &format!("{} (strict)", self.name), verdict, strict, None);
+            }
+            Wanted::SignaturesHold | Wanted::WithBorrowed => {
+                tell(run, self.name, Verdict::Accept, verified.map(|_| ()), None);
+            }
+        }
+    }
+}
+
+/// The claims of a quote, with a collateral file of any kind.
+fn verify(quote: &Quote, file: &[u8], root: Option<&UnanchoredRoot>, at: UnixTime) -> Result<DcapClaims, DcapError> {
+    let mut heap = Collateral::new();
+    heap.add(file)?;
+    match root {
+        None => quote.verify(&heap.verify()?, at).map(|verified| verified.claims().clone()),
+        Some(root) => {
+            let collateral = heap.check_unanchored(root)?;
+            quote.check_unanchored(&collateral, at).map(|checked| checked.claims().clone())
+        }
+    }
+}
+
+fn admit(rule: &Expected, claims: &DcapClaims) -> Result<(), DcapError> {
+    rule.admit(claims).map(|_| ())
+}
+
+/// What a production rule asks, but for reference values: vectors are of unknown software.
+fn strict(tee: DcapTee) -> Expected {
+    const REASON: &str = "vectors have no reference values";
+    Expected {
+        report_data: Allowed::any("vectors bind nothing"),
+        tcb: TcbRules::strict(0),
+        platform: PlatformRules::any("vectors come from many machines"),
+        body: match tee {
+            DcapTee::Sgx => ExpectedBody::Sgx(Box::new(SgxExpected::strict(
+                Allowed::any(REASON),
+                Allowed::any(REASON),
+                Allowed::any(REASON),
+                0,
+            ))),
+            DcapTee::Tdx => {
+                let registers = std::array::from_fn(|_| Allowed::any(REASON));
+                ExpectedBody::Tdx(Box::new(TdxExpected::strict(Allowed::any(REASON), registers)))
+            }
+        },
+    }
+}
+
+/// Every status but `Revoked`, every attribute, and collateral of any age.
+fn lenient(tee: DcapTee) -> Expected {
+    let reason = || "the vector's axes are compared one by one".to_owned();
+    let tolerated = || Tolerance::Tolerated { reason: reason() };
+    let mut rule = strict(tee);
+    rule.tcb.also = TcbStatus::ALL.iter().map(|status| (*status, reason())).collect();
+    rule.tcb.staleness = Staleness::Grace { seconds: u64::MAX, reason: reason() };
+    match &mut rule.body {
+        ExpectedBody::Sgx(body) => body.debugging = tolerated(),
+        ExpectedBody::Tdx(body) => {
+            body.debugging = tolerated();
+            body.sept_ve = tolerated();
+            body.migration = tolerated();
+            body.perfmon = tolerated();
+            body.reserved = tolerated();
+            body.mr_service_td = Allowed::any(reason());
+        }
+    }
+    rule
+}
+
+fn tell(run: &mut Run<'_>, name: &str, expected: Verdict, result: Result<(), DcapError>, detail: Option<String>) {
+    let (got, code) = match result {
+        Ok(()) => (Verdict::Accept, None),
+        Err(error) => (Verdict::Refuse, Some(error.code().to_string())),
+    };
+    run.tell(&Case { kind: KIND, name: name.to_owned(), expected, got, code, detail });
+}
+
+fn list<'a>(manifest: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    manifest[member].as_array().into_iter().flatten()
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value[member].as_str().unwrap_or("")
 }
