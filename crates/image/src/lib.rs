@@ -11,6 +11,7 @@
 pub mod archive;
 pub mod build;
 pub mod bundle;
+pub mod cce;
 pub mod cpio;
 pub mod data_drive;
 pub mod firmware;

@@ -45,6 +45,82 @@ macro_rules! layers_codes {
                 "Malformed, without the SNP platform, or with a directive whose measurement the format does not settle.",
                 "A guessed order gives a number that no processor reports.",
                 "Use a file for SEV-SNP; the message names the directive.";
+            CceTemplate = "E-CCE-TEMPLATE", "The template or input of a policy cannot be read",
+                "It is not JSON, has no container group, or a member is missing or of another type; the message names it.",
+                "A policy made from a guess would not match what is deployed.",
+                "Correct the member that is named.";
+            CceExpression = "E-CCE-EXPRESSION", "A template expression has no value here",
+                "A parameter without a value, or a function that only a deployment can evaluate.",
+                "A policy made from a guess would not match what is deployed.",
+                "Give the value with --parameters, or write it into the template.";
+            CceImage = "E-CCE-IMAGE", "No archive was given for an image of the template",
+                "The layers of the image must be hashed, and nothing is pulled.",
+                "A policy without the layers would let nothing start.",
+                "Save the image with docker save, skopeo or crane and name it: --image REF=ARCHIVE.tar.";
+            CcePolicy = "E-CCE-POLICY", "A policy cannot be read",
+                "It is not base64 of Rego as tools write it, or has rules of its own.",
+                "None: nothing is decided from it.",
+                "Give the policy's text or the base64 of ccePolicy, unchanged.";
+            CceDiff = "E-CCE-DIFF", "The policy in the template does not cover its containers",
+                "The template or an image changed after the policy was made; each difference is listed.",
+                "The containers would be refused when they start.",
+                "Make the policy again: confide aci policy --in-place.";
+            CceFindings = "E-CCE-FINDINGS", "There are findings, and --strict refuses them",
+                "The findings are listed before this message, each with its own code.",
+                "As the pages of their codes say.",
+                "Resolve the findings, or decide without --strict.";
+            CceNullCommand = "E-CCE-NULL-COMMAND", "A container has no command and can never start",
+                "The template has no command, and the image has neither entrypoint nor command.",
+                "None for secrecy: the guest refuses every start with 'invalid command'.",
+                "Set command in the template to what shall run.";
+            CceLayer = "E-CCE-LAYER", "The hash of a layer depends on the version of the tool that computes it",
+                "The layer has folders without entries of their own, or other forms that tools read differently.",
+                "The guest may refuse the image with 'deviceHash not found'.",
+                "Rebuild the image so that each folder has an entry, or flatten it into one layer.";
+            CceNoLayers = "E-CCE-NO-LAYERS", "A container has no layers",
+                "The image is empty, or its layers were not read.",
+                "None for secrecy: nothing can be started.",
+                "Make the policy from the image's archive.";
+            CceEnvDropped = "E-CCE-ENV-DROPPED", "Variables that ACI sets are dropped without a word",
+                "Since September 2026 ACI sets addresses of identity services, and the policy has no rules for them.",
+                "None for secrecy: managed identities do not work in the container.",
+                "Add --identity-endpoints, if the container needs a managed identity.";
+            CceEnvStrict = "E-CCE-ENV-STRICT", "Variables that ACI sets will deny the start",
+                "The policy has no rules for them, and dropping of variables is off.",
+                "None for secrecy: the guest refuses the start with 'invalid env list'.",
+                "Add --identity-endpoints, or allow dropping.";
+            CceAllowAll = "E-CCE-ALLOW-ALL", "The policy in the template allows everything",
+                "ccePolicy is empty or answers each request with yes.",
+                "The host can run any image with any command, and attestation looks the same as ever but for HOST_DATA.",
+                "Put a policy in: confide aci policy --in-place.";
+            CceDebug = "E-CCE-DEBUG", "The policy is in debug mode",
+                "It was made with --debug-mode.",
+                "The host can start a shell in each container and read everything in it.",
+                "Make it without --debug-mode before data comes in.";
+            CceSecret = "E-CCE-SECRET", "A secret value stands in the policy",
+                "secureValue of a variable has a rule with its text, and the policy is no secret.",
+                "Everyone who can read the deployment reads the value.",
+                "Take the secret from a key broker or by secure key release instead.";
+            CceWildcard = "E-CCE-WILDCARD", "A variable may have any value",
+                "Its value is a parameter that only the deployment knows, or a pattern that fits everything.",
+                "The host chooses the value; a program that trusts it does what the host wants.",
+                "Give the value with --parameters; --approve-wildcards accepts the risk.";
+            CceUnpinned = "E-CCE-UNPINNED", "An image is named by a tag",
+                "The reference has no @sha256: digest.",
+                "None for secrecy: when the tag moves, the guest refuses with 'deviceHash not found'.",
+                "Name the image by digest in the template.";
+            CceAmbiguous = "E-CCE-AMBIGUOUS", "Two containers differ only in their access to output",
+                "Image, command and all else are the same, allow_stdio_access is not.",
+                "None for secrecy: the guest refuses both.",
+                "Give both the same access, or another command.";
+            CceDenied = "E-CCE-DENIED", "The policy denies a request",
+                "The guest compares each request of the host with the policy; the reasons say what does not match.",
+                "Something else than the policy's containers would run.",
+                "confide aci explain --policy FILE says which container comes nearest, and what differs.";
+            AciDecision = "E-ACI-DECISION", "The text holds no policy decision",
+                "There is no policyDecision<...>policyDecision in it, or it was cut off.",
+                "None.",
+                "Give the whole error message of the deployment or of the container's events.";
         }
     };
 }
