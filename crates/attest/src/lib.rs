@@ -13,6 +13,7 @@ pub mod composite;
 pub mod dcap;
 pub mod floors;
 pub mod nvgpu;
+mod path;
 pub mod ratls;
 pub mod snp;
 pub mod token;

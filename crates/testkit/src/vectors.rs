@@ -1,5 +1,6 @@
 //! Runs published vectors: finds manifests below a folder, and gives each to the runner of its kind.
 
+mod aci;
 mod azvtpm;
 mod cce;
 mod dcap;
@@ -116,8 +117,9 @@ type Runner = fn(&Path, &Value, UnixTime, &mut Run<'_>);
 /// Which kinds of vectors a manifest holds, by the members that only these kinds have. One manifest may hold several.
 fn runners_of(manifest: &Value) -> Vec<Runner> {
     let has = |pointer: &str| manifest.pointer(pointer).is_some();
-    let kinds: [(bool, Runner); 8] = [
+    let kinds: [(bool, Runner); 9] = [
         (has("/roots") && (has("/reports/0/vek") || has("/negatives/0/ica")), snp::run),
+        (has("/aci_host_data_check"), aci::run),
         (has("/cases") && has("/external_ovmf"), measure::run),
         (has("/vectors/0/quote") && !has("/vectors/0/hcl"), dcap::run),
         (has("/measurement/expected"), enclave::run),

@@ -170,6 +170,7 @@ impl Refusal for AzureError {
             Self::Binding { got, wanted } => {
                 Some(Finding::new("report_data", got, format!("{wanted} and 32 zero bytes")))
             }
+            Self::Snp(error) => error.finding(),
             Self::Quote(error) => error.finding(),
             Self::Setting { name, got, wanted } => Some(Finding::new(format!("vm-configuration.{name}"), got, wanted)),
             Self::UserData { got } => {
