@@ -23,6 +23,7 @@ pub mod secret;
 pub mod site;
 pub mod snp;
 pub mod snp_port;
+pub mod token;
 pub mod volume;
 pub mod workload;
 

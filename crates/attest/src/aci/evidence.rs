@@ -5,6 +5,7 @@ use super::expected::{Expected, SvnFloor};
 use super::host::{HostCertificates, object, unbase64};
 use super::uvm::{UvmEndorsement, VerifiedUvm};
 use crate::snp::{CrlPolicy, Report, VerifiedReport, Waiver};
+use crate::token::strict::member;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use claims::aci::AciClaims;
@@ -61,13 +62,13 @@ impl AciEvidence {
         let file = "the combined evidence";
         let value = object(file, json)?;
         let part = |name: &str| {
-            let bytes = value[name].as_str().and_then(|text| STANDARD.decode(text).ok());
+            let bytes = member(&value, name).as_str().and_then(|text| STANDARD.decode(text).ok());
             bytes.ok_or_else(|| AciError::File { file, what: format!("`{name}` is missing or not base64") })
         };
         let endorsements = part("endorsements")?;
         Ok(Self {
             report: Report::parse(&part("evidence")?)?,
-            certificates: HostCertificates::from_pem(file, &[&endorsements], value["endorsed_tcb"].as_str())?,
+            certificates: HostCertificates::from_pem(file, &[&endorsements], member(&value, "endorsed_tcb").as_str())?,
             uvm: UvmEndorsement::parse(&part("uvm_endorsements")?)?,
             policy: None,
         })

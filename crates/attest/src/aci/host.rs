@@ -2,7 +2,7 @@
 
 use super::error::AciError;
 use crate::snp::{CertificateTable, Collateral, Endorsements, Report};
-use crate::token::strict;
+use crate::token::strict::{self, member};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -22,11 +22,11 @@ impl HostCertificates {
         let file = "the host's certificate file";
         let value = object(file, json)?;
         let part = |name: &str| {
-            let text = value[name].as_str();
+            let text = member(&value, name).as_str();
             text.ok_or_else(|| AciError::File { file, what: format!("`{name}` is missing or no text") })
         };
         let (vcek, chain) = (part("vcekCert")?, part("certificateChain")?);
-        Self::from_pem(file, &[vcek.as_bytes(), chain.as_bytes()], value["tcbm"].as_str())
+        Self::from_pem(file, &[vcek.as_bytes(), chain.as_bytes()], member(&value, "tcbm").as_str())
     }
 
     /// PEM certificates and the TCB they are for, as 16 hex digits or fewer.

@@ -5,7 +5,7 @@
 use super::did::Did;
 use super::error::AciError;
 use crate::path::{self, PublicKey, Usage};
-use crate::token::strict;
+use crate::token::strict::{self, member};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PSS_2048_8192_SHA384, UnparsedPublicKey,
 };
@@ -148,9 +148,9 @@ fn legacy(header: &Header, payload: &[u8]) -> Result<UvmClaims, AciError> {
     };
     let signed_at = signed_at.ok_or_else(|| cose("the header `signingtime` is missing or no epoch time"))?;
     let json = strict::parse(payload).map_err(|error| cose(&format!("the payload is not JSON: {error}")))?;
-    let measurement = json["x-ms-sevsnpvm-launchmeasurement"].as_str().and_then(|text| text.parse().ok());
-    let as_text = json["x-ms-sevsnpvm-guestsvn"].as_str().and_then(|text| text.parse::<u64>().ok());
-    let as_number = json["x-ms-sevsnpvm-guestsvn-int"].as_u64();
+    let measurement = member(&json, "x-ms-sevsnpvm-launchmeasurement").as_str().and_then(|text| text.parse().ok());
+    let as_text = member(&json, "x-ms-sevsnpvm-guestsvn").as_str().and_then(|text| text.parse::<u64>().ok());
+    let as_number = member(&json, "x-ms-sevsnpvm-guestsvn-int").as_u64();
     let svn = match (as_text, as_number) {
         (Some(text), Some(number)) if text != number => return Err(cose("the payload has two security versions")),
         (text, number) => number.or(text),

@@ -12,6 +12,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
+/// A member of an object; null when it is not there, or when the value is no object.
+pub(crate) fn member<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
+}
+
 struct Strict;
 
 impl<'de> DeserializeSeed<'de> for Strict {
