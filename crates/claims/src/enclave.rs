@@ -1,7 +1,7 @@
 //! What a SIGSTRUCT says about an SGX enclave (Intel SDM volume 3D, table 35-19), and what its pages look like.
 
 use crate::Digest256;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// The fields of a SIGSTRUCT that its signer vouches for, and who that is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,8 +46,10 @@ pub struct SigstructClaims {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct EnclaveAttributes {
     /// INIT 0x1, DEBUG 0x2, MODE64BIT 0x4, PROVISIONKEY 0x10, EINITTOKENKEY 0x20, CET 0x40, KSS 0x80.
+    #[serde(serialize_with = "hexadecimal")]
     pub flags: u64,
     /// XFRM: processor states that the enclave may use.
+    #[serde(serialize_with = "hexadecimal")]
     pub xfrm: u64,
 }
 
@@ -69,4 +71,9 @@ impl EnclaveAttributes {
         ];
         NAMES.iter().filter(|(bit, _)| self.flags & bit != 0).map(|(_, name)| *name).collect()
     }
+}
+
+/// As text: a number of 64 bits does not survive every reader of JSON.
+fn hexadecimal<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{number:#x}"))
 }

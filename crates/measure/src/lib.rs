@@ -9,6 +9,7 @@
 pub mod diff;
 pub mod sgx;
 pub mod snp;
+pub mod tdx;
 
 use claims::Digest256;
 use std::io::{self, Read};

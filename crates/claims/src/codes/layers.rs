@@ -38,7 +38,7 @@ macro_rules! layers_codes {
                 "None: the processor knows no other kind.",
                 "Make one: openssl genrsa -3 -out signer.pem 3072.";
             TdxFirmware = "E-TDX-FIRMWARE", "The firmware has no usable TDX metadata",
-                "The image is not a TDX firmware (the AMD SEV build of OVMF has no TDX metadata), or its metadata is malformed.",
+                "The image has no TDX metadata in its footer table, or its metadata is malformed.",
                 "A number without metadata would belong to no guest that can be started.",
                 "Use a build of OVMF with TDX support: OvmfPkgX64 or IntelTdxX64.";
             Igvm = "E-IGVM", "The IGVM file cannot be measured",

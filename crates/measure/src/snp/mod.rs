@@ -17,6 +17,7 @@ pub use vmsa::{GuestFeatures, Vmm, vmsa_page};
 
 use claims::{Code, LaunchDigest};
 pub(crate) use context::Context;
+pub(crate) use ovmf::footer_entries;
 
 /// Most virtual CPUs that a launch is measured for.
 pub const MAX_VCPUS: u32 = 1024;

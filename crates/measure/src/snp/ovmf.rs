@@ -158,14 +158,15 @@ impl<'a> Ovmf<'a> {
     }
 }
 
-struct Entry<'a> {
-    guid: [u8; 16],
-    data: &'a [u8],
+/// An entry of the footer table.
+pub(crate) struct Entry<'a> {
+    pub(crate) guid: [u8; 16],
+    pub(crate) data: &'a [u8],
     offset: usize,
 }
 
 /// The footer table, read backwards: data, then a `u16` length that counts the trailer, then a GUID.
-fn footer_entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, OvmfError> {
+pub(crate) fn footer_entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, OvmfError> {
     let end = bytes.len().checked_sub(FOOTER_TAIL).ok_or(OvmfError::Footer)?;
     let footer = last_entry(bytes, 0, end).filter(|entry| entry.guid == FOOTER_GUID).ok_or(OvmfError::Footer)?;
     let table_end = end.saturating_sub(TRAILER);
