@@ -12,6 +12,8 @@ mod generated;
 mod inspect;
 mod launch;
 mod measure;
+mod measure_diff;
+mod measure_sgx;
 mod reference;
 mod secret;
 mod up;
@@ -28,7 +30,9 @@ pub(crate) fn run(command: Command, context: &Context) -> Result {
         Command::Inspect(args) => inspect::run(&args, context),
         Command::Launch(args) => launch::run(&args, context),
         Command::Measure(MeasureCommand::Snp(args)) => measure::snp(&args, context),
-        Command::Measure(MeasureCommand::Diff(args)) => measure::diff(&args, context),
+        Command::Measure(MeasureCommand::Tdx(args)) => measure_sgx::tdx(&args, context),
+        Command::Measure(MeasureCommand::Sgx(args)) => measure_sgx::sgx(&args, context),
+        Command::Measure(MeasureCommand::Diff(args)) => measure_diff::diff(&args, context),
         Command::Evidence(EvidenceCommand::Get(args)) => evidence::get(&args, context),
         Command::Evidence(EvidenceCommand::Verify(args)) => evidence::verify(&args, context),
         Command::Evidence(EvidenceCommand::Show(args)) => evidence::show(&args, context),

@@ -10,8 +10,9 @@ const PAGE_INFO_LENGTH: u16 = 0x70;
 const VMSA_ADDRESS: u64 = 0x0000_FFFF_FFFF_F000;
 const FOUR_GIB: u64 = 1 << 32;
 
+/// How a page is loaded (SNP ABI, table 58).
 #[derive(Debug, Clone, Copy)]
-enum PageType {
+pub(super) enum PageType {
     Normal = 1,
     Vmsa = 2,
     Zero = 3,
@@ -25,6 +26,11 @@ enum PageType {
 pub(crate) struct Context([u8; 48]);
 
 impl Context {
+    /// The digest before anything is loaded.
+    pub(super) fn empty() -> Self {
+        Self([0; 48])
+    }
+
     /// The digest after the firmware's own pages.
     pub(crate) fn after_firmware(ovmf: &Ovmf<'_>) -> Self {
         let mut context = Self([0; 48]);
@@ -75,7 +81,7 @@ impl Context {
         self.page(PageType::Vmsa, &sha384(page), VMSA_ADDRESS);
     }
 
-    fn page(&mut self, page_type: PageType, contents: &[u8; 48], address: u64) {
+    pub(super) fn page(&mut self, page_type: PageType, contents: &[u8; 48], address: u64) {
         let info = [
             self.0.as_slice(),
             contents,
@@ -89,7 +95,7 @@ impl Context {
     }
 }
 
-fn sha384(bytes: &[u8]) -> [u8; 48] {
+pub(super) fn sha384(bytes: &[u8]) -> [u8; 48] {
     let hash = digest(&SHA384, bytes);
     let mut out = [0; 48];
     out.copy_from_slice(hash.as_ref());

@@ -6,6 +6,7 @@
 
 mod context;
 mod hashes;
+pub mod igvm;
 mod ovmf;
 mod vcpu;
 mod vmsa;
