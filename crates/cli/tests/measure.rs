@@ -156,6 +156,36 @@ fn two_of_a_kind_are_compared() {
 }
 
 #[test]
+fn policies_are_compared_by_container_and_member() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, command: &str| {
+        let containers = format!(
+            r#"[{{"name":"web","command":["{command}"],"layers":["aa"]}},{{"name":"pause","command":["/pause"],"layers":["bb"]}}]"#
+        );
+        let text = format!(
+            "package policy\n\napi_version := \"0.10.0\"\ncontainers := {containers}\ncreate_container := data.framework.create_container\n"
+        );
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (a, b) = (write("a.rego", "serve"), write("b.rego", "debug"));
+    let (printed, code) = answer(&["diff", &a, &b]);
+    assert_eq!((code, &printed["kind"]), (1, &"a CCE policy".into()));
+    let summary = r#"containers, web, command, 1 differs: "serve" became "debug"; all else equal"#;
+    assert_eq!(printed["summary"], summary);
+    assert_eq!(printed["first"], Digest256::of(&std::fs::read(&a).unwrap()).to_string());
+    let (words, code) = failure(&["diff", &a, &write_broken(folder.path())]);
+    assert_eq!((code, words.contains("E-FORMAT")), (1, true), "{words}");
+}
+
+fn write_broken(folder: &Path) -> String {
+    let path = folder.join("broken.rego");
+    std::fs::write(&path, "package policy\ncontainers := [").unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
 fn reference_values_are_compared() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, line: &str| {

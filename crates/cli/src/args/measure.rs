@@ -111,7 +111,7 @@ pub struct LayoutArgs {
 /// Arguments of `measure diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// A bundle, SGXS stream, ELF enclave, SIGSTRUCT or reference.json
+    /// A bundle, SGXS stream, ELF enclave, SIGSTRUCT, CCE policy or reference.json
     pub a: PathBuf,
     /// Another one of the same kind
     #[arg(required_unless_present = "reported")]

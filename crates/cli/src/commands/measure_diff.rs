@@ -9,9 +9,11 @@ use crate::qemu::Bundle;
 use claims::reference::Reference;
 use claims::{Code, Digest256, LaunchDigest};
 use image::bundle::names;
+use image::cce::Document;
 use measure::diff::{self, Comparison, Neighbourhood, Node};
 use measure::snp::{self, GuestFeatures, HashedFiles, KernelHashes, Launch, Ovmf, Vmm};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// `confide measure diff`.
@@ -61,7 +63,8 @@ fn marked(node: &Node, within: &str, comparison: &Comparison, lines: &mut Vec<St
         let path = if within.is_empty() { part.component.clone() } else { format!("{within}, {}", part.component) };
         let mark = if comparison.equal.contains(&path) { "same   " } else { "DIFFERS" };
         lines.push(format!("  {mark} {path:<20} {}", part.source));
-        if mark == "DIFFERS" {
+        let deeper = format!("{path}, ");
+        if comparison.differences.iter().any(|difference| difference.name.starts_with(&deeper)) {
             marked(part, &path, comparison, lines);
         }
     }
@@ -74,14 +77,56 @@ fn tree(path: &Path, layout: &LayoutArgs) -> Result<(&'static str, Node)> {
     }
     let bytes = outcome::read(path)?;
     let source = path.display().to_string();
-    match Kind::of(&bytes) {
-        Some(kind) => Ok((kind.name(), measure_sgx::tree(kind, &bytes, path, layout)?)),
-        None => match Reference::parse(&bytes) {
-            Ok(reference) => Ok(("reference values", diff::reference_tree(&reference, &source))),
-            Err(_) => Err(Failure::usage(format!("{source} is nothing that can be compared"))
-                .hint("bundles, SGXS streams, ELF enclaves, SIGSTRUCTs and reference.json can be")),
-        },
+    if let Some(kind) = Kind::of(&bytes) {
+        return Ok((kind.name(), measure_sgx::tree(kind, &bytes, path, layout)?));
     }
+    if let Ok(reference) = Reference::parse(&bytes) {
+        return Ok(("reference values", diff::reference_tree(&reference, &source)));
+    }
+    if let Some(policy) = std::str::from_utf8(&bytes).ok().filter(|text| text.trim_start().starts_with("package ")) {
+        return Ok(("a CCE policy", policy_tree(policy, path)?));
+    }
+    Err(Failure::usage(format!("{source} is nothing that can be compared"))
+        .hint("bundles, SGXS streams, ELF enclaves, SIGSTRUCTs, CCE policies and reference.json can be"))
+}
+
+/// A CCE policy: its values, its containers by name and member, and what its rules answer.
+fn policy_tree(text: &str, path: &Path) -> Result<Node> {
+    let source = path.display().to_string();
+    let document = Document::parse(text)
+        .map_err(|error| Failure::refused(format!("{source} cannot be compared")).because(error).code(Code::Format))?;
+    let values = document.values.iter().map(|(name, value)| member(name, value, &source));
+    let rules =
+        document.rules.iter().map(|(name, rule)| Node::leaf(format!("rule {name}"), format!("{rule:?}"), &source));
+    let parts = values.chain(rules).collect();
+    // HOST_DATA: SHA-256 of the exact bytes.
+    Ok(Node::leaf("HOST_DATA", Digest256::of(text.as_bytes()), &source).with(parts))
+}
+
+/// A value with its members or elements; elements are named by their id or name where each has its own.
+fn member(name: &str, value: &Value, source: &str) -> Node {
+    let parts: Vec<Node> = match value {
+        Value::Object(members) => members.iter().map(|(name, value)| member(name, value, source)).collect(),
+        Value::Array(elements) => {
+            let names = ["name", "id", "feed", "pattern"].iter().find_map(|key| unique(elements, key));
+            let names = names.unwrap_or_else(|| (1..=elements.len()).map(|number| number.to_string()).collect());
+            names.iter().zip(elements).map(|(name, element)| member(name, element, source)).collect()
+        }
+        _ => Vec::new(),
+    };
+    if parts.is_empty() {
+        return Node::leaf(name, value, source);
+    }
+    Node::leaf(name, Digest256::of(value.to_string().as_bytes()), source).with(parts)
+}
+
+/// The text under `key` of each element, if all have one and no two the same.
+fn unique(elements: &[Value], key: &str) -> Option<Vec<String>> {
+    let names: Option<Vec<String>> =
+        elements.iter().map(|element| element.get(key)?.as_str().map(str::to_owned)).collect();
+    let names = names.filter(|names| !names.is_empty())?;
+    let different: BTreeSet<&String> = names.iter().collect();
+    (different.len() == names.len()).then_some(names)
 }
 
 /// What a reported digest was, if a launch near the bundle's reproduces it.
