@@ -176,7 +176,7 @@ fn policies_are_compared_by_container_and_member() {
     assert_eq!(printed["summary"], summary);
     assert_eq!(printed["first"], Digest256::of(&std::fs::read(&a).unwrap()).to_string());
     let (words, code) = failure(&["diff", &a, &write_broken(folder.path())]);
-    assert_eq!((code, words.contains("E-FORMAT")), (1, true), "{words}");
+    assert_eq!((code, words.contains("E-CCE-POLICY")), (1, true), "{words}");
 }
 
 fn write_broken(folder: &Path) -> String {

@@ -7,7 +7,7 @@ use crate::args::{DiffArgs, LayoutArgs};
 use crate::outcome::{self, Failure, Outcome, Result};
 use crate::qemu::Bundle;
 use claims::reference::Reference;
-use claims::{Code, Digest256, LaunchDigest};
+use claims::{Code, Digest256, LaunchDigest, Refusal};
 use image::bundle::names;
 use image::cce::Document;
 use measure::diff::{self, Comparison, Neighbourhood, Node};
@@ -93,8 +93,10 @@ fn tree(path: &Path, layout: &LayoutArgs) -> Result<(&'static str, Node)> {
 /// A CCE policy: its values, its containers by name and member, and what its rules answer.
 fn policy_tree(text: &str, path: &Path) -> Result<Node> {
     let source = path.display().to_string();
-    let document = Document::parse(text)
-        .map_err(|error| Failure::refused(format!("{source} cannot be compared")).because(error).code(Code::Format))?;
+    let document = Document::parse(text).map_err(|error| {
+        let code = error.code();
+        Failure::refused(format!("{source} cannot be compared")).because(error).code(code)
+    })?;
     let values = document.values.iter().map(|(name, value)| member(name, value, &source));
     let rules =
         document.rules.iter().map(|(name, rule)| Node::leaf(format!("rule {name}"), format!("{rule:?}"), &source));

@@ -9,6 +9,7 @@
 
 pub mod elf;
 mod elf_file;
+mod record;
 pub mod sgxs;
 pub mod signing;
 pub mod sigstruct;
