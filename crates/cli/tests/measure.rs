@@ -1,5 +1,5 @@
 //! `confide measure` from outside: what it prints, how it ends, and what it says about two of a kind.
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says what went wrong by failing")]
 
 use claims::Digest256;
 use measure::sgx::sgxs::{PageFlags, Record, measure};
