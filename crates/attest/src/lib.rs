@@ -11,6 +11,7 @@ pub mod azure;
 pub mod channel;
 pub mod composite;
 pub mod dcap;
+pub mod expiry;
 pub mod floors;
 pub mod nvgpu;
 mod path;

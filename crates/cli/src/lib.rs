@@ -4,6 +4,7 @@
 //! [`Development`] with the emulated TEE, which nothing in this library names.
 #![forbid(unsafe_code)]
 
+mod appraise;
 pub mod args;
 mod broker_api;
 mod collateral;

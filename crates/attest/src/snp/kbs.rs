@@ -47,6 +47,19 @@ pub enum KbsError {
     },
 }
 
+impl claims::Refusal for KbsError {
+    fn code(&self) -> Code {
+        Self::code(self)
+    }
+
+    fn finding(&self) -> Option<claims::Finding> {
+        match self {
+            Self::Report(error) => error.finding(),
+            _ => None,
+        }
+    }
+}
+
 impl KbsError {
     /// The stable code.
     pub fn code(&self) -> Code {

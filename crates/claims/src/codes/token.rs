@@ -69,6 +69,18 @@ macro_rules! token_codes {
                 "It has expired or is not valid yet.",
                 "Its key may have been used for longer than was meant.",
                 "Make a new certificate; many libraries write fixed dates.";
+            EvidenceKind = "E-EVIDENCE", "The kind of evidence cannot be told",
+                "The bytes are of no form that is known.",
+                "A guess could read one kind of evidence as another.",
+                "Name the kind with --type; see confide evidence verify --help.";
+            CollateralFetch = "E-COLLATERAL-FETCH", "Collateral cannot be fetched",
+                "The vendor's service does not answer, answers with an error, or has no such item.",
+                "None: what was fetched before is used within its validity.",
+                "Try again later, name a mirror, or take a signed bundle that another machine fetched.";
+            CollateralBundle = "E-COLLATERAL-BUNDLE", "A collateral bundle cannot be used",
+                "It is malformed, damaged, not signed, or signed by another key than the one given.",
+                "Somebody on the way could leave a revocation list out.",
+                "Copy the bundle again; check the key of whoever made it.";
         }
     };
 }

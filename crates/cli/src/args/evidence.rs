@@ -1,6 +1,6 @@
 //! Evidence and refusals.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Verbs of `evidence`.
@@ -13,8 +13,26 @@ pub enum EvidenceCommand {
     #[command(after_help = "Examples:\n  confide evidence verify report.bin --collateral vcek.der ask.pem ark.pem \
         --reference reference.json\n  confide evidence verify report.bin --collateral certs --accept-any \"first look\"")]
     Verify(EvidenceVerifyArgs),
+    /// Fetch the vendors' certificates, lists and reference data for some evidence
+    #[command(after_help = "Examples:\n  confide evidence fetch-collateral report.bin\n  confide evidence \
+        fetch-collateral *.bin --bundle collateral.bundle --sign-key collateral.key")]
+    FetchCollateral(EvidenceFetchArgs),
     /// Print what evidence claims, without believing it
     Show(EvidenceShowArgs),
+}
+
+/// Kinds of evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EvidenceKind {
+    /// AMD SEV-SNP report: raw, or the KBS JSON form
+    Snp,
+}
+
+impl EvidenceKind {
+    /// As `--type` names it.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 /// Arguments of `evidence get`.
@@ -37,14 +55,21 @@ pub struct EvidenceGetArgs {
 /// Arguments of `evidence verify`.
 #[derive(Debug, Args)]
 pub struct EvidenceVerifyArgs {
-    /// Evidence: a raw report, or the KBS JSON form
+    /// Evidence, in any of the forms of --type
     pub file: PathBuf,
     /// Kind of evidence; found out otherwise
-    #[arg(long = "type", value_name = "TYPE", value_parser = ["snp"])]
-    pub kind: Option<String>,
-    /// Certificates and revocation lists (DER or PEM files, or folders of them); no socket is opened
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<EvidenceKind>,
+    /// Certificates, revocation lists and other collateral (files, folders, bundles); otherwise what
+    /// fetch-collateral has stored. No socket is opened either way
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub collateral: Vec<PathBuf>,
+    /// Public key (Ed25519, PEM) of whoever signs collateral bundles
+    #[arg(long, value_name = "FILE")]
+    pub bundle_key: Option<PathBuf>,
+    /// Where fetch-collateral stored it; a folder of the user's own otherwise
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
     /// Verify as of this time (RFC 3339); now otherwise
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
@@ -60,13 +85,65 @@ pub struct EvidenceVerifyArgs {
     /// Refuse when no revocation list is among the collateral
     #[arg(long)]
     pub require_crl: bool,
+    /// Refuse patch levels below the vendors' bulletins: the shipped table, or a newer one
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "shipped")]
+    pub floors: Option<String>,
+}
+
+/// Arguments of `evidence fetch-collateral`.
+#[derive(Debug, Args)]
+pub struct EvidenceFetchArgs {
+    /// Evidence to fetch for; nothing in it is used as an address
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Kind of evidence; found out otherwise
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<EvidenceKind>,
+    /// Where to keep it; a folder of the user's own otherwise
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Also write everything into one signed file, for machines without a network
+    #[arg(long, value_name = "FILE", requires = "sign_key")]
+    pub bundle: Option<PathBuf>,
+    /// Ed25519 private key (PKCS #8 PEM) that signs the bundle
+    #[arg(long, value_name = "FILE", requires = "bundle")]
+    pub sign_key: Option<PathBuf>,
+    /// AMD's key distribution service, or a mirror
+    #[arg(long, value_name = "URL", default_value = "https://kdsintf.amd.com", env = "CONFIDE_KDS")]
+    pub kds: String,
+    /// Intel's provisioning certification service, or a PCCS
+    #[arg(long, value_name = "URL", default_value = "https://api.trustedservices.intel.com", env = "CONFIDE_PCS")]
+    pub pcs: String,
+    /// Intel's root revocation list
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der",
+        env = "CONFIDE_INTEL_ROOT_CRL"
+    )]
+    pub intel_root_crl: String,
+    /// NVIDIA's reference integrity manifests
+    #[arg(long, value_name = "URL", default_value = "https://rim.attestation.nvidia.com", env = "CONFIDE_RIM")]
+    pub rim: String,
+    /// NVIDIA's revocation service
+    #[arg(long, value_name = "URL", default_value = "https://ocsp.ndis.nvidia.com", env = "CONFIDE_OCSP")]
+    pub ocsp: String,
+    /// Also trust this certificate authority (PEM) for HTTPS
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Say what would be fetched, and fetch nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `evidence show`.
 #[derive(Debug, Args)]
 pub struct EvidenceShowArgs {
-    /// Evidence: a raw report, or the KBS JSON form
+    /// Evidence, in any of the forms of --type
     pub file: PathBuf,
+    /// Kind of evidence; found out otherwise
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<EvidenceKind>,
 }
 
 /// Arguments of `explain`.

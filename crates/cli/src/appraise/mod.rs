@@ -1,0 +1,163 @@
+//! Evidence of every kind, asked one question: is it genuine, and is it the one wanted?
+//!
+//! One file per kind turns the command line's files and values into what its verifier in `attest` takes, and the
+//! verifier's answer into an [`Accepted`] or a [`Refused`]. No socket is opened here.
+
+mod snp;
+
+pub(crate) use snp::{read as read_snp, stale as stale_floors};
+
+use crate::args::EvidenceKind as Kind;
+use crate::collateral::Pieces;
+use crate::outcome::{Failure, Result};
+use attest::floors::Floors;
+use claims::reference::Reference;
+use claims::{Code, Finding, Refusal, ReportData, UnixTime};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// What is asked about some evidence.
+pub(crate) struct Question<'a> {
+    /// The evidence.
+    pub(crate) bytes: &'a [u8],
+    /// Where it was read, for messages.
+    pub(crate) file: &'a Path,
+    /// What it is verified with.
+    pub(crate) pieces: &'a Pieces,
+    /// The time to verify at.
+    pub(crate) at: UnixTime,
+    /// What it is compared with.
+    pub(crate) wanted: Wanted,
+    /// Report data wanted.
+    pub(crate) report_data: Option<ReportData>,
+    /// Refuse without a revocation list.
+    pub(crate) require_crl: bool,
+    /// Refuse below these patch levels.
+    pub(crate) floors: Option<Floors>,
+}
+
+/// What evidence is compared with.
+pub(crate) enum Wanted {
+    /// A file of reference values.
+    Reference {
+        /// Its path, for messages.
+        path: PathBuf,
+        /// Its contents.
+        reference: Box<Reference>,
+    },
+    /// Nothing, for this reason.
+    Any {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Evidence that is genuine and as wanted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// What it states.
+    pub(crate) claims: Value,
+    /// What was not compared, and why.
+    pub(crate) not_compared: Vec<String>,
+    /// What else is to be known: state of collateral, status, revocation. A JSON object.
+    pub(crate) facts: Value,
+    /// What the user should know though nothing was refused.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Evidence that is not.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// The stable code.
+    pub(crate) code: Code,
+    /// Message of the check that refused, with its causes.
+    pub(crate) reason: String,
+    /// What was compared.
+    pub(crate) finding: Option<Finding>,
+    /// Where the wanted value comes from.
+    pub(crate) wanted_from: Option<String>,
+    /// What to run or do next.
+    pub(crate) next: Vec<String>,
+    /// What the evidence states, unverified.
+    pub(crate) claims: Value,
+    /// Whether it is genuine, and only not the one wanted.
+    pub(crate) genuine: bool,
+}
+
+/// Accepted, or refused with a reason. A [`Failure`] is neither: a file that cannot be read, an option that is wrong.
+pub(crate) type Verdict = std::result::Result<Accepted, Box<Refused>>;
+
+impl Wanted {
+    /// Reads `--reference` or takes `--accept-any`.
+    pub(crate) fn read(reference: Option<&Path>, accept_any: Option<&str>) -> Result<Self> {
+        match (reference, accept_any) {
+            (Some(path), _) => {
+                let reference = Reference::parse(&crate::outcome::read(path)?).map_err(|error| {
+                    Failure::usage(format!("{} is not a reference file", path.display())).because(error)
+                })?;
+                Ok(Self::Reference { path: path.to_owned(), reference: Box::new(reference) })
+            }
+            (None, Some(reason)) if !reason.trim().is_empty() => Ok(Self::Any { reason: reason.to_owned() }),
+            _ => Err(Failure::usage("say what to compare with: --reference FILE, or --accept-any \"why\"")),
+        }
+    }
+}
+
+impl Refused {
+    /// Of an error of a verifier.
+    pub(crate) fn of(error: &dyn Refusal) -> Self {
+        let mut reason = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            reason.push_str(": ");
+            reason.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        let (code, finding) = (error.code(), error.finding());
+        Self { code, reason, finding, wanted_from: None, next: Vec::new(), claims: Value::Null, genuine: false }
+    }
+
+    /// Bytes that are no evidence at all.
+    pub(crate) fn malformed(code: Code, reason: String) -> Self {
+        let (finding, wanted_from, next, claims) = (None, None, Vec::new(), Value::Null);
+        Self { code, reason, finding, wanted_from, next, claims, genuine: false }
+    }
+
+    /// Adds what to do.
+    pub(crate) fn next(mut self, step: impl Into<String>) -> Self {
+        self.next.push(step.into());
+        self
+    }
+
+    /// As a failure: the message, then claim, got, wanted, source, next steps.
+    pub(crate) fn failure(&self) -> Failure {
+        let cause: Box<dyn std::error::Error + Send + Sync> = self.reason.clone().into();
+        let mut failure = Failure::refused("the evidence is refused").code(self.code).because(cause);
+        if let Some(Finding { claim, got, wanted }) = &self.finding {
+            failure = failure.hint(format!("{claim}: got {got}, wanted {wanted}"));
+        }
+        if let Some(source) = &self.wanted_from {
+            failure = failure.hint(format!("the wanted value comes from {source}"));
+        }
+        self.next.iter().fold(failure, |failure, step| failure.hint(step))
+    }
+}
+
+/// The kind of some evidence, by its bytes.
+pub(crate) fn detect(bytes: &[u8]) -> Option<Kind> {
+    snp::looks_like(bytes).then_some(Kind::Snp)
+}
+
+/// Asks the verifier of a kind.
+pub(crate) fn verify(kind: Kind, question: &Question<'_>) -> Result<Verdict> {
+    match kind {
+        Kind::Snp => snp::verify(question),
+    }
+}
+
+/// What evidence states, unverified.
+pub(crate) fn claimed(kind: Kind, bytes: &[u8]) -> std::result::Result<Value, Box<Refused>> {
+    match kind {
+        Kind::Snp => read_snp(bytes).map(|(report, _)| snp::fields(report.claimed())),
+    }
+}

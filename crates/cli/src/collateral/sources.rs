@@ -1,0 +1,95 @@
+//! Which collateral some evidence needs, what it is called in the store, and where the vendor has it.
+//!
+//! Addresses are made of the base addresses on the command line and of plain values from the evidence (chip id, patch
+//! level, product), never of an address that the evidence names.
+
+use super::Piece;
+use super::store::Store;
+use crate::appraise;
+use crate::args::EvidenceKind as Kind;
+use attest::snp::Report;
+use claims::UnixTime;
+use claims::snp::{Product, SigningKey};
+
+/// Where the vendors' services are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses<'a> {
+    /// AMD's key distribution service.
+    pub(crate) kds: &'a str,
+}
+
+/// Something to fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Item {
+    /// Its name in the store.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) url: String,
+    /// Whether its absence is no failure: another item takes its place, or policy decides.
+    pub(crate) optional: bool,
+}
+
+/// What some evidence needs.
+pub(crate) fn plan(kind: Kind, bytes: &[u8], addresses: &Addresses<'_>) -> Vec<Item> {
+    match kind {
+        Kind::Snp => appraise::read_snp(bytes).map(|(report, _)| snp(&report, addresses.kds)).unwrap_or_default(),
+    }
+}
+
+/// What of it an earlier `fetch-collateral` has stored.
+pub(crate) fn stored(kind: Kind, bytes: &[u8], store: &Store, now: UnixTime) -> Vec<Piece> {
+    plan(kind, bytes, &Addresses { kds: "" })
+        .into_iter()
+        .filter_map(|item| store.get(&item.name, now))
+        .map(|stored| Piece { name: stored.entry.name, bytes: stored.bytes })
+        .collect()
+}
+
+/// AMD's certificates and list (VCEK specification 57230, chapter 4). A VLEK comes from the cloud provider only. A version 2
+/// report does not say which product it is from, so both are asked for.
+fn snp(report: &Report, kds: &str) -> Vec<Item> {
+    let products = match report.product() {
+        Some(product) => vec![product],
+        None => vec![Product::Milan, Product::Genoa],
+    };
+    let sure = products.len() == 1;
+    let kind = match report.signing_key() {
+        SigningKey::Vcek => "vcek",
+        SigningKey::Vlek => "vlek",
+    };
+    let mut items = Vec::new();
+    for product in products {
+        let base = format!("{}/{kind}/v1/{product}", kds.trim_end_matches('/'));
+        for what in ["cert_chain", "crl"] {
+            items.push(Item {
+                name: format!("amd/{kind}/{product}/{what}"),
+                url: format!("{base}/{what}"),
+                // Without the list, --require-crl will say so.
+                optional: !sure || what == "crl",
+            });
+        }
+        if report.signing_key() == SigningKey::Vcek {
+            let (chip, levels) = (chip(report, product), levels(report));
+            items.push(Item {
+                name: format!("amd/vcek/{product}/{chip}/{levels}"),
+                url: format!("{base}/{chip}?{levels}"),
+                optional: !sure,
+            });
+        }
+    }
+    items
+}
+
+/// The hardware id: all of the chip id, of Turin its first 8 bytes.
+fn chip(report: &Report, product: Product) -> String {
+    let id = report.claimed().chip_id;
+    let length = if product == Product::Turin { 8 } else { 64 };
+    hex::encode(id.as_bytes().get(..length).unwrap_or_default())
+}
+
+fn levels(report: &Report) -> String {
+    let tcb = report.claimed().reported_tcb;
+    let fmc = tcb.fmc.map(|fmc| format!("fmcSPL={fmc:02}&")).unwrap_or_default();
+    let (bootloader, tee, snp, microcode) = (tcb.bootloader, tcb.tee, tcb.snp, tcb.microcode);
+    format!("{fmc}blSPL={bootloader:02}&teeSPL={tee:02}&snpSPL={snp:02}&ucodeSPL={microcode:02}")
+}

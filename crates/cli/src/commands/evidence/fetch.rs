@@ -1,0 +1,145 @@
+//! `confide evidence fetch-collateral`: everything that verifying some evidence needs, fetched, verified, kept.
+
+use crate::Context;
+use crate::appraise::{self, Question, Wanted};
+use crate::args::{EvidenceFetchArgs, EvidenceKind};
+use crate::collateral::bundle::{self, SignKey};
+use crate::collateral::fetch::Fetcher;
+use crate::collateral::sources::{self, Addresses, Item};
+use crate::collateral::store::{Entry, Store, Stored};
+use crate::collateral::{Piece, Pieces};
+use crate::outcome::{self, Failure, Outcome, Result};
+use claims::{Digest256, UnixTime};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Runs the command.
+pub(crate) fn run(args: &EvidenceFetchArgs, context: &Context) -> Result {
+    let now = crate::now();
+    let store = Store::open(args.store.as_deref())?;
+    let key = args.sign_key.as_deref().map(SignKey::read).transpose()?;
+    let fetcher = Fetcher::new(args.ca.as_deref())?;
+    let mut all: BTreeMap<String, (Stored, bool)> = BTreeMap::new();
+    let mut planned = Vec::new();
+    for file in &args.files {
+        let bytes = outcome::read(file)?;
+        let kind = super::verify::kind(args.kind, &bytes, file)?;
+        appraise::claimed(kind, &bytes).map_err(|refused| refused.failure())?;
+        let items = sources::plan(kind, &bytes, &Addresses { kds: &args.kds });
+        if args.dry_run {
+            planned.extend(items);
+            continue;
+        }
+        let mut have = Vec::new();
+        for item in &items {
+            let known = store.get(&item.name, now).map(|stored| (stored, true));
+            let got = match known {
+                Some(known) => Some(known),
+                None => get(&fetcher, item, now, context)?.map(|stored| (stored, false)),
+            };
+            have.extend(got);
+        }
+        // Nothing is kept that the evidence does not verify with.
+        verify(kind, file, &bytes, &have, now)?;
+        for (stored, was_kept) in have {
+            if !was_kept {
+                store.keep(&stored)?;
+            }
+            all.entry(stored.entry.name.clone()).or_insert((stored, was_kept));
+        }
+    }
+    if args.dry_run {
+        return Ok(show_plan(&planned, context));
+    }
+    if let (Some(path), Some(key)) = (&args.bundle, &key) {
+        let items: Vec<Stored> = all.values().map(|(stored, _)| stored.clone()).collect();
+        outcome::write(path, &bundle::write(&items, key, now)?)?;
+    }
+    show(&all, args.bundle.as_deref(), now, context);
+    Ok(Outcome::Done)
+}
+
+fn get(fetcher: &Fetcher, item: &Item, now: UnixTime, context: &Context) -> Result<Option<Stored>> {
+    context.printer.step("fetching", &item.name);
+    let Some(answer) = fetcher.get(&item.url)? else {
+        if item.optional {
+            context.printer.warn(format!("{} has no {}", item.url, item.name));
+            return Ok(None);
+        }
+        return Err(Failure::environment(format!("{} has no {}", item.url, item.name))
+            .code(claims::Code::CollateralFetch)
+            .hint("the evidence may name a chip or a patch level that its vendor never certified"));
+    };
+    let entry = Entry {
+        name: item.name.clone(),
+        sha256: Digest256::of(&answer.body),
+        source: item.url.clone(),
+        fetched_at: now,
+        expires: attest::expiry::of(&answer.body),
+    };
+    Ok(Some(Stored { entry, bytes: answer.body }))
+}
+
+/// Verifies the evidence with what was fetched, and nothing else; what is wanted of it is not asked.
+fn verify(kind: EvidenceKind, file: &Path, bytes: &[u8], have: &[(Stored, bool)], now: UnixTime) -> Result<()> {
+    let mut pieces = Pieces::default();
+    for (stored, _) in have {
+        pieces.push(Piece { name: stored.entry.name.clone(), bytes: stored.bytes.clone() });
+    }
+    let question = Question {
+        bytes,
+        file,
+        pieces: &pieces,
+        at: now,
+        wanted: Wanted::Any { reason: "collateral is fetched for evidence of any content".to_owned() },
+        report_data: None,
+        require_crl: false,
+        floors: None,
+    };
+    match appraise::verify(kind, &question)? {
+        Ok(_) => Ok(()),
+        // The certificates hold when only the guest is not as anybody would want it.
+        Err(refused) if refused.genuine => Ok(()),
+        Err(refused) => {
+            Err(refused.failure().hint(format!("nothing was kept for {}: it does not verify", file.display())))
+        }
+    }
+}
+
+fn show_plan(items: &[Item], context: &Context) -> Outcome {
+    let list: Vec<Value> = items.iter().map(|item| json!({ "name": item.name, "url": item.url })).collect();
+    context.printer.data(&json!({ "would_fetch": list }), || {
+        items.iter().map(|item| item.url.as_str()).collect::<Vec<_>>().join("\n")
+    });
+    Outcome::Done
+}
+
+fn show(all: &BTreeMap<String, (Stored, bool)>, bundle: Option<&Path>, now: UnixTime, context: &Context) {
+    let expires_in = |stored: &Stored| stored.entry.expires.map(|UnixTime(at)| at.saturating_sub(now.0));
+    let list: Vec<Value> = all
+        .values()
+        .map(|(stored, was_kept)| {
+            json!({
+                "name": stored.entry.name, "bytes": stored.bytes.len(), "sha256": stored.entry.sha256,
+                "source": stored.entry.source, "fetched": !was_kept, "expires_in_seconds": expires_in(stored),
+            })
+        })
+        .collect();
+    let answer = json!({ "collateral": list, "bundle": bundle.map(|path| path.display().to_string()) });
+    context.printer.data(&answer, || {
+        let lines = all.values().map(|(stored, was_kept)| {
+            let until = match expires_in(stored) {
+                Some(seconds) => format!("expires in {} days", seconds / 86_400),
+                None => "does not expire".to_owned(),
+            };
+            let how = if *was_kept { "kept" } else { "fetched" };
+            format!("{:<8} {:>7} bytes  {until:<22} {}", how, stored.bytes.len(), stored.entry.name)
+        });
+        let mut page = lines.collect::<Vec<_>>().join("\n");
+        if let Some(path) = bundle {
+            page.push_str(&format!("\nsigned bundle: {}", path.display()));
+        }
+        page
+    });
+}

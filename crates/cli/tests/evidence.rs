@@ -1,0 +1,323 @@
+//! `confide evidence`: verification from files, the store and bundles, and fetching from a vendor's service that the
+//! test plays on this machine.
+#![expect(clippy::unwrap_used, reason = "a failure is the finding")]
+
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+
+/// Inside the validity of the vectors' chains.
+const AT: &str = "2026-07-17T00:00:00Z";
+const REPORT: &str = "reports/milan-v3-dstack.bin";
+
+#[test]
+fn collateral_is_fetched_once_verified_and_used_without_a_network() {
+    let Some(snp) = vectors() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let kds = Kds::start(&snp, 0);
+    let report = snp.join(REPORT);
+    let store = folder.path().join("store");
+    let fetch = |more: &[&str]| {
+        let mut arguments = vec!["evidence", "fetch-collateral", text(&report), "--json", "--kds", &kds.url];
+        arguments.extend(["--store", text(&store)]);
+        arguments.extend(more);
+        confide(&arguments)
+    };
+    let planned = json(&fetch(&["--dry-run"]));
+    assert_eq!(planned["would_fetch"].as_array().unwrap().len(), 3, "{planned}");
+    assert_eq!(kds.asked(), Vec::<String>::new());
+
+    let first = fetch(&[]);
+    assert_eq!(first.status.code(), Some(0), "{}", String::from_utf8_lossy(&first.stderr));
+    assert!(String::from_utf8_lossy(&first.stderr).contains("warning"), "the list's absence is not said");
+    let names = |output: &Output| -> Vec<(String, bool)> {
+        let list = json(output)["collateral"].as_array().unwrap().clone();
+        list.iter()
+            .map(|item| (item["name"].as_str().unwrap().to_owned(), item["fetched"].as_bool().unwrap()))
+            .collect()
+    };
+    let fetched = names(&first);
+    assert_eq!(fetched.len(), 2);
+    assert!(fetched.iter().all(|(_, fetched)| *fetched), "{fetched:?}");
+    assert!(fetched.iter().any(|(name, _)| name == "amd/vcek/Milan/cert_chain"), "{fetched:?}");
+    let asked = kds.asked().len();
+
+    let again = names(&fetch(&[]));
+    assert!(again.iter().all(|(_, fetched)| !fetched), "{again:?}");
+    assert_eq!(kds.asked().len(), asked + 1, "only the missing list is asked for again");
+
+    // From the store, with nobody to ask.
+    drop(kds);
+    let verify = ["evidence", "verify", text(&report), "--accept-any", "a test", "--at", AT, "--json", "--store"];
+    let verdict = confide(&[&verify[..], &[text(&store)]].concat());
+    assert_eq!(verdict.status.code(), Some(0), "{}", String::from_utf8_lossy(&verdict.stdout));
+    assert_eq!(json(&verdict)["verified"], true);
+    let empty = folder.path().join("empty");
+    let refused = confide(&[&verify[..], &[text(&empty)]].concat());
+    assert_eq!((refused.status.code(), json(&refused)["code"].clone()), (Some(1), "E-SNP-CHAIN".into()));
+}
+
+#[test]
+fn a_service_that_is_busy_is_asked_again_and_one_that_lies_is_not_believed() {
+    let Some(snp) = vectors() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let report = snp.join(REPORT);
+    let store = folder.path().join("store");
+    let run = |kds: &Kds| {
+        let arguments = ["evidence", "fetch-collateral", text(&report), "--json", "--kds", &kds.url, "--store"];
+        confide(&[&arguments[..], &[text(&store)]].concat())
+    };
+    // Answers of 503 first.
+    let busy = Kds::start(&snp, 2);
+    assert_eq!(run(&busy).status.code(), Some(0));
+    fs::remove_dir_all(&store).unwrap();
+
+    // Another chip's certificate under this chip's address: nothing is kept.
+    let lying = Kds::start(&snp, 0);
+    lying.replace("/vcek/v1/Milan/", fs::read(snp.join("certs/milan-trustee.vek.der")).unwrap());
+    let refused = run(&lying);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(["E-SNP-CHIP", "E-SNP-TCB"].contains(&json(&refused)["code"].as_str().unwrap()), "{}", json(&refused));
+    assert!(!store.join("entries").exists(), "something was kept");
+
+    // A redirect is not followed.
+    let elsewhere = Kds::start(&snp, 0);
+    elsewhere.redirect();
+    let refused = run(&elsewhere);
+    assert_eq!((refused.status.code(), json(&refused)["code"].clone()), (Some(3), "E-COLLATERAL-FETCH".into()));
+
+    // Plain HTTP to elsewhere is not spoken.
+    let plain = ["evidence", "fetch-collateral", text(&report), "--kds", "http://192.0.2.1", "--store", text(&store)];
+    let refused = confide(&plain);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("does not start with https://"));
+}
+
+#[test]
+fn a_bundle_is_one_signed_file_and_opens_no_socket() {
+    let Some(snp) = vectors() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (key, public, other) = (path("key.pem"), path("public.pem"), path("other.pem"));
+    for (private, public) in [(&key, &public), (&path("key2.pem"), &other)] {
+        openssl(&["genpkey", "-algorithm", "ed25519", "-out", text(private)]);
+        openssl(&["pkey", "-in", text(private), "-pubout", "-out", text(public)]);
+    }
+    let kds = Kds::start(&snp, 0);
+    let (report, bundle, store) = (snp.join(REPORT), path("collateral.bundle"), path("store"));
+    let arguments = [
+        ["evidence", "fetch-collateral", text(&report), "--json"],
+        ["--kds", &kds.url, "--store", text(&store)],
+        ["--bundle", text(&bundle), "--sign-key", text(&key)],
+    ];
+    assert_eq!(confide(&arguments.concat()).status.code(), Some(0));
+    drop(kds);
+
+    let verify = |bundle: &Path, key: &Path| {
+        let arguments = [
+            ["evidence", "verify", text(&report), "--json", "--accept-any", "a test"],
+            ["--at", AT, "--collateral", text(bundle), "--bundle-key", text(key)],
+        ];
+        arguments.concat().into_iter().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let strings = |words: &[String]| words.iter().map(String::as_str).collect::<Vec<_>>().join("\u{1f}");
+    let run = |words: &[String]| {
+        let joined = strings(words);
+        confide(&joined.split('\u{1f}').collect::<Vec<_>>())
+    };
+    assert_eq!(json(&run(&verify(&bundle, &public)))["verified"], true);
+    let code = |output: &Output| (output.status.code(), json(output)["code"].clone());
+    assert_eq!(code(&run(&verify(&bundle, &other))), (Some(1), "E-COLLATERAL-BUNDLE".into()));
+
+    let mut changed: Value = serde_json::from_slice(&fs::read(&bundle).unwrap()).unwrap();
+    changed["items"].as_array_mut().unwrap().pop();
+    let thinned = path("thinned.bundle");
+    fs::write(&thinned, changed.to_string()).unwrap();
+    assert_eq!(code(&run(&verify(&thinned, &public))), (Some(1), "E-COLLATERAL-BUNDLE".into()));
+    changed.as_object_mut().unwrap().remove("signature");
+    fs::write(&thinned, changed.to_string()).unwrap();
+    assert_eq!(code(&run(&verify(&thinned, &public))), (Some(1), "E-COLLATERAL-BUNDLE".into()));
+
+    // Every system call of the verification is looked at: none makes a socket.
+    let log = path("calls");
+    let traced = Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=network", "-o", text(&log), env!("CARGO_BIN_EXE_confide")])
+        .args(verify(&bundle, &public))
+        .output();
+    match traced {
+        Ok(output) if output.status.success() => {
+            let calls = fs::read_to_string(&log).unwrap();
+            assert!(!calls.contains("socket(") && !calls.contains("connect("), "{calls}");
+        }
+        Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => panic!("strace, which scripts/setup.sh installs, cannot be run: {error}"),
+    }
+}
+
+#[test]
+fn a_refusal_names_claim_got_wanted_and_source() {
+    let Some(snp) = vectors() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let roots =
+        [snp.join("roots/ARK-Milan.pem"), snp.join("roots/SEV-Milan.pem"), snp.join("certs/milan-v3-dstack.vek.der")];
+    let report = snp.join(REPORT);
+    let verify = |more: &[&str]| {
+        let mut arguments = vec!["evidence", "verify", text(&report), "--json", "--at", AT, "--collateral"];
+        arguments.extend(roots.iter().map(|path| text(path)));
+        arguments.extend(more);
+        confide(&arguments)
+    };
+    let accepted = json(&verify(&["--accept-any", "a test"]));
+    let measurement = accepted["claims"]["measurement"].as_str().unwrap().to_owned();
+    assert!(accepted["warnings"][0].as_str().unwrap().contains("AMD-SB-3019"), "{accepted}");
+    assert_eq!(json(&verify(&["--accept-any", "a test", "--floors"]))["code"], "E-SNP-TCB-FLOOR");
+
+    let wanted = "00".repeat(48);
+    let reference = folder.path().join("reference.json");
+    fs::write(&reference, self::reference(&wanted)).unwrap();
+    let refused = json(&verify(&["--reference", text(&reference)]));
+    assert_eq!(
+        [&refused["code"], &refused["claim"], &refused["got"], &refused["wanted"]],
+        [&Value::from("E-MEASUREMENT"), &"measurement".into(), &measurement.as_str().into(), &wanted.as_str().into()]
+    );
+    assert_eq!(refused["wanted_from"], format!("{}, launch_measurements", reference.display()));
+    assert!(refused["next"][0].as_str().unwrap().starts_with("see which component differs: confide measure diff"));
+    let bound = json(&verify(&["--accept-any", "a test", "--report-data", "aa"]));
+    assert_eq!([&bound["code"], &bound["wanted_from"]], ["E-REPORT-DATA", "--report-data"]);
+}
+
+fn reference(measurement: &str) -> String {
+    serde_json::json!({
+        "version": 1, "name": "x", "site": "x", "substrate": "cvm",
+        "launch_measurements": [{
+            "vcpu_type": "EPYC-v4", "vcpus": 1, "guest_features": 1, "launch_measurement": measurement,
+        }],
+        "host_data": "00".repeat(32), "root_hash": "00".repeat(32), "resources": [], "tcb_floor": null,
+        "chips": "any", "lease": "shared", "inputs": [], "command_line": "",
+    })
+    .to_string()
+}
+
+/// AMD's key distribution service, as far as one report needs it.
+struct Kds {
+    url: String,
+    state: Arc<Mutex<State>>,
+    address: std::net::SocketAddr,
+}
+
+#[derive(Default)]
+struct State {
+    asked: Vec<String>,
+    busy: u32,
+    redirect: bool,
+    ended: bool,
+    /// By the start of the path.
+    answers: HashMap<String, Vec<u8>>,
+}
+
+impl Kds {
+    fn start(snp: &Path, busy: u32) -> Self {
+        let chain = ["SEV-Milan", "ARK-Milan"].map(|name| fs::read(snp.join(format!("roots/{name}.pem"))).unwrap());
+        let answers = HashMap::from([
+            ("/vcek/v1/Milan/cert_chain".to_owned(), chain.concat()),
+            ("/vcek/v1/Milan/".to_owned(), fs::read(snp.join("certs/milan-v3-dstack.vek.der")).unwrap()),
+        ]);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State { busy, answers, ..State::default() }));
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if shared.lock().unwrap().ended {
+                    return;
+                }
+                serve(stream.unwrap(), &shared);
+            }
+        });
+        Self { url: format!("http://{address}"), state, address }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.state.lock().unwrap().asked.clone()
+    }
+
+    fn replace(&self, start: &str, answer: Vec<u8>) {
+        self.state.lock().unwrap().answers.insert(start.to_owned(), answer);
+    }
+
+    fn redirect(&self) {
+        self.state.lock().unwrap().redirect = true;
+    }
+}
+
+impl Drop for Kds {
+    fn drop(&mut self) {
+        self.state.lock().unwrap().ended = true;
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// One request, one answer.
+fn serve(mut stream: TcpStream, state: &Mutex<State>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    loop {
+        let mut header = String::new();
+        if reader.read_line(&mut header).unwrap() == 0 || header == "\r\n" {
+            break;
+        }
+    }
+    let mut state = state.lock().unwrap();
+    state.asked.push(path.clone());
+    let found = state.answers.iter().filter(|(start, _)| path.starts_with(start.as_str()));
+    let found = found.max_by_key(|(start, _)| start.len()).map(|(_, body)| body.clone());
+    let (head, body) = match found {
+        _ if state.redirect => ("302 Found\r\nlocation: http://127.0.0.1:9/", Vec::new()),
+        _ if state.busy > 0 => {
+            state.busy -= 1;
+            ("503 Service Unavailable", Vec::new())
+        }
+        // AMD has a list; this service has none, as nobody else can sign one.
+        Some(_) if path.ends_with("/crl") => ("404 Not Found", Vec::new()),
+        Some(body) => ("200 OK", body),
+        None => ("404 Not Found", Vec::new()),
+    };
+    let head = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+}
+
+fn vectors() -> Option<PathBuf> {
+    let folder = std::env::var_os("CONFIDE_VECTORS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from)
+        .join("snp");
+    if !folder.exists() {
+        eprintln!("skipped: vectors are not here");
+        return None;
+    }
+    Some(folder)
+}
+
+fn confide(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_confide")).args(arguments).output().unwrap()
+}
+
+fn openssl(arguments: &[&str]) {
+    let output = Command::new("openssl").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
