@@ -25,6 +25,7 @@ pub mod snp;
 pub mod snp_port;
 pub mod token;
 pub mod volume;
+pub mod wanted;
 pub mod workload;
 
 pub use bytes::{ChipId, Digest256, HostData, LaunchDigest, Nonce, ParseBytesError, ReportData, VerityRoot};

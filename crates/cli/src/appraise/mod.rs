@@ -3,16 +3,23 @@
 //! One file per kind turns the command line's files and values into what its verifier in `attest` takes, and the
 //! verifier's answer into an [`Accepted`] or a [`Refused`]. No socket is opened here.
 
+mod azure;
+mod nvgpu;
 mod snp;
+mod tpm;
 
+pub(crate) use azure::azure_report;
+pub(crate) use nvgpu::rim_ids;
 pub(crate) use snp::{read as read_snp, stale as stale_floors};
 
 use crate::args::EvidenceKind as Kind;
 use crate::collateral::Pieces;
 use crate::outcome::{Failure, Result};
 use attest::floors::Floors;
-use claims::reference::Reference;
-use claims::{Code, Finding, Refusal, ReportData, UnixTime};
+use attest::snp::Waiver;
+use claims::wanted::WantedValues;
+use claims::{Allowed, Code, Finding, Refusal, ReportData, UnixTime};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +37,10 @@ pub(crate) struct Question<'a> {
     pub(crate) wanted: Wanted,
     /// Report data wanted.
     pub(crate) report_data: Option<ReportData>,
+    /// Nonce wanted, of the kinds that have one beside report data.
+    pub(crate) nonce: Option<Vec<u8>>,
+    /// Attestation keys that were enrolled.
+    pub(crate) enrolled: Vec<PathBuf>,
     /// Refuse without a revocation list.
     pub(crate) require_crl: bool,
     /// Refuse below these patch levels.
@@ -42,8 +53,8 @@ pub(crate) enum Wanted {
     Reference {
         /// Its path, for messages.
         path: PathBuf,
-        /// Its contents.
-        reference: Box<Reference>,
+        /// Its contents: a bundle's `reference.json`, or values by name ([`WantedValues`]).
+        bytes: Vec<u8>,
     },
     /// Nothing, for this reason.
     Any {
@@ -91,14 +102,44 @@ impl Wanted {
     /// Reads `--reference` or takes `--accept-any`.
     pub(crate) fn read(reference: Option<&Path>, accept_any: Option<&str>) -> Result<Self> {
         match (reference, accept_any) {
-            (Some(path), _) => {
-                let reference = Reference::parse(&crate::outcome::read(path)?).map_err(|error| {
-                    Failure::usage(format!("{} is not a reference file", path.display())).because(error)
-                })?;
-                Ok(Self::Reference { path: path.to_owned(), reference: Box::new(reference) })
-            }
+            (Some(path), _) => Ok(Self::Reference { path: path.to_owned(), bytes: crate::outcome::read(path)? }),
             (None, Some(reason)) if !reason.trim().is_empty() => Ok(Self::Any { reason: reason.to_owned() }),
             _ => Err(Failure::usage("say what to compare with: --reference FILE, or --accept-any \"why\"")),
+        }
+    }
+
+    /// The values wanted of one kind of evidence; none are wanted with `--accept-any`.
+    pub(crate) fn values<T: DeserializeOwned + Default>(&self, kind: Kind) -> Result<T> {
+        match self {
+            Self::Any { .. } => Ok(T::default()),
+            Self::Reference { path, bytes } => {
+                WantedValues::parse(bytes).and_then(|values| values.of(&kind.name())).map_err(|error| {
+                    Failure::usage(format!("{} holds no reference values for this evidence", path.display()))
+                        .because(error)
+                        .hint("the manual's page on reference values shows the members of each kind")
+                })
+            }
+        }
+    }
+
+    /// Why something that is not named is not compared.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Any { reason } => reason.clone(),
+            Self::Reference { .. } => "the reference file names none".to_owned(),
+        }
+    }
+
+    /// These values, or any for [`Wanted::reason`].
+    pub(crate) fn allowed<T: PartialEq>(&self, values: Vec<T>) -> Allowed<T> {
+        if values.is_empty() { Allowed::any(self.reason()) } else { Allowed::OneOf(values) }
+    }
+
+    /// Where wanted values come from, for people.
+    pub(crate) fn source(&self) -> Option<String> {
+        match self {
+            Self::Any { .. } => None,
+            Self::Reference { path, .. } => Some(path.display().to_string()),
         }
     }
 }
@@ -145,13 +186,22 @@ impl Refused {
 
 /// The kind of some evidence, by its bytes.
 pub(crate) fn detect(bytes: &[u8]) -> Option<Kind> {
-    snp::looks_like(bytes).then_some(Kind::Snp)
+    let kinds: [(Kind, fn(&[u8]) -> bool); 4] = [
+        (Kind::Snp, snp::looks_like),
+        (Kind::AzSnpVtpm, azure::looks_like),
+        (Kind::Tpm, tpm::looks_like),
+        (Kind::Nvgpu, nvgpu::looks_like),
+    ];
+    kinds.iter().find(|(_, looks_like)| looks_like(bytes)).map(|(kind, _)| *kind)
 }
 
 /// Asks the verifier of a kind.
 pub(crate) fn verify(kind: Kind, question: &Question<'_>) -> Result<Verdict> {
     match kind {
         Kind::Snp => snp::verify(question),
+        Kind::AzSnpVtpm => azure::verify(question),
+        Kind::Tpm => tpm::verify(question),
+        Kind::Nvgpu => nvgpu::verify(question),
     }
 }
 
@@ -159,5 +209,13 @@ pub(crate) fn verify(kind: Kind, question: &Question<'_>) -> Result<Verdict> {
 pub(crate) fn claimed(kind: Kind, bytes: &[u8]) -> std::result::Result<Value, Box<Refused>> {
     match kind {
         Kind::Snp => read_snp(bytes).map(|(report, _)| snp::fields(report.claimed())),
+        Kind::AzSnpVtpm => azure::claimed_of(bytes),
+        Kind::Tpm => tpm::claimed_of(bytes),
+        Kind::Nvgpu => nvgpu::claimed_of(bytes),
     }
+}
+
+/// What was not compared, and why, for people.
+fn waived(waivers: &[Waiver]) -> Vec<String> {
+    waivers.iter().map(|waiver| format!("{}: {}", waiver.claim, waiver.reason)).collect()
 }

@@ -1,7 +1,7 @@
 //! SEV-SNP reports.
 
-use super::{Accepted, Question, Refused, Verdict, Wanted};
-use crate::outcome::Result;
+use super::{Accepted, Question, Refused, Verdict, Wanted, waived};
+use crate::outcome::{Failure, Result};
 use attest::floors::Floors;
 use attest::snp::{
     BelievedVersions, CertificateTable, CrlPolicy, Debugging, Endorsements, Expected, Fields, Migration, PlatformRules,
@@ -41,19 +41,16 @@ pub(super) fn verify(question: &Question<'_>) -> Result<Verdict> {
         true => CrlPolicy::Required,
         false => CrlPolicy::AbsentOk { reason: "no --require-crl was given".to_owned() },
     };
+    let expected = expected(question)?;
     let with = Endorsements::choose(&report, &certificates, &collateral);
     let refused = |error: SnpError, genuine| Box::new(Refused { genuine, ..refusal(&error, question, &report) });
     let verdict = report
         .verify(&with, &crl, question.at)
         .map_err(|error| refused(error, false))
-        .and_then(|verified| verified.appraise(&expected(question)).map_err(|error| refused(error, true)))
+        .and_then(|verified| verified.appraise(&expected).map_err(|error| refused(error, true)))
         .map(|appraised| Accepted {
             claims: serde_json::to_value::<&SnpClaims>(appraised.claims()).unwrap_or_default(),
-            not_compared: appraised
-                .waivers()
-                .iter()
-                .map(|waiver| format!("{}: {}", waiver.claim, waiver.reason))
-                .collect(),
+            not_compared: waived(appraised.waivers()),
             facts: json!({ "revocation": appraised.crl() }),
             warnings: below_floors(appraised.claims(), question.at),
         });
@@ -81,32 +78,33 @@ fn inner(value: &Value) -> &Value {
 }
 
 /// What to compare with, and nothing is left out silently.
-fn expected(question: &Question<'_>) -> Expected {
+fn expected(question: &Question<'_>) -> Result<Expected> {
     let report_data = match question.report_data {
         Some(data) => Allowed::only(data),
         None => Allowed::any("no --report-data was given"),
     };
     let mut expected = match &question.wanted {
-        Wanted::Reference { reference, .. } => by_reference(reference, report_data),
-        Wanted::Any { reason } => Expected {
-            vmpl: Allowed::any(reason),
-            versions: BelievedVersions::AlsoVersion2 { reason: reason.clone() },
-            ..loose(
-                report_data,
-                Expected::strict(
-                    Allowed::any(reason),
-                    Allowed::any(reason),
-                    Allowed::any(reason),
-                    TcbFloor::None { reason: reason.clone() },
-                    Allowed::any(reason),
-                ),
-            )
-        },
+        Wanted::Reference { path, bytes } => {
+            let reference = Reference::parse(bytes).map_err(|error| {
+                Failure::usage(format!("{} is not a reference file", path.display())).because(error)
+            })?;
+            by_reference(&reference, report_data)
+        }
+        Wanted::Any { reason } => any(reason, report_data),
     };
     if let Some(floors) = &question.floors {
         expected.tcb_floor = floors.snp_floor();
     }
-    expected
+    Ok(expected)
+}
+
+/// Nothing is compared but what always holds: no debugging, no migration.
+pub(super) fn any(reason: &str, report_data: Allowed<claims::ReportData>) -> Expected {
+    let floor = TcbFloor::None { reason: reason.to_owned() };
+    let strict =
+        Expected::strict(report_data.clone(), Allowed::any(reason), Allowed::any(reason), floor, Allowed::any(reason));
+    let versions = BelievedVersions::AlsoVersion2 { reason: reason.to_owned() };
+    Expected { vmpl: Allowed::any(reason), versions, ..loose(report_data, strict) }
 }
 
 fn by_reference(reference: &Reference, report_data: Allowed<claims::ReportData>) -> Expected {
@@ -134,10 +132,7 @@ fn loose(report_data: Allowed<claims::ReportData>, strict: Expected) -> Expected
 /// Says which check refused, where the wanted value came from, and what to run next.
 fn refusal(error: &SnpError, question: &Question<'_>, report: &Report) -> Refused {
     let refused = Refused { claims: fields(report.claimed()), ..Refused::of(error) };
-    let reference = match &question.wanted {
-        Wanted::Reference { path, .. } => Some(path.display().to_string()),
-        Wanted::Any { .. } => None,
-    };
+    let reference = question.wanted.source();
     let from = |refused: Refused, what: &str| Refused {
         wanted_from: reference.as_ref().map(|path| format!("{path}{what}")),
         ..refused

@@ -26,6 +26,12 @@ pub enum EvidenceCommand {
 pub enum EvidenceKind {
     /// AMD SEV-SNP report: raw, or the KBS JSON form
     Snp,
+    /// Azure confidential VM with SNP: HCL report, vTPM quote and PCRs in Trustee's JSON form
+    AzSnpVtpm,
+    /// TPM 2.0 quote in Trustee's JSON form, by a key that was enrolled
+    Tpm,
+    /// NVIDIA GPUs and switches: JSON of nvattest, NRAS or Trustee, or a raw report
+    Nvgpu,
 }
 
 impl EvidenceKind {
@@ -82,6 +88,12 @@ pub struct EvidenceVerifyArgs {
     /// Report data wanted, as hex; not compared otherwise, which is said in the result
     #[arg(long, value_name = "HEX")]
     pub report_data: Option<String>,
+    /// Nonce wanted, as hex; not compared otherwise, which is said in the result
+    #[arg(long, value_name = "HEX")]
+    pub nonce: Option<String>,
+    /// Attestation keys (PEM) that were enrolled; a key that only the evidence brings is never used
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub enrolled_key: Vec<PathBuf>,
     /// Refuse when no revocation list is among the collateral
     #[arg(long)]
     pub require_crl: bool,

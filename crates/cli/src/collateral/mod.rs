@@ -103,10 +103,16 @@ impl Pieces {
         self.0.iter().filter(move |piece| piece.form() == form)
     }
 
+    /// OCSP responses, which only their names tell from certificates.
+    pub(crate) fn ocsp(&self) -> impl Iterator<Item = &Piece> {
+        self.0.iter().filter(|piece| is_ocsp(&piece.name))
+    }
+
     /// What an SNP report is verified with: certificates and revocation lists.
     pub(crate) fn snp(&self) -> Result<Collateral> {
         let mut collateral = Collateral::new();
-        for piece in self.of(Form::Certificate).chain(self.of(Form::Other)) {
+        let certificates = self.of(Form::Certificate).filter(|piece| !is_ocsp(&piece.name));
+        for piece in certificates.chain(self.of(Form::Other)) {
             collateral.add(&piece.bytes).map_err(|error| unusable(piece, error).code(Code::SnpChain))?;
         }
         Ok(collateral)
@@ -116,6 +122,10 @@ impl Pieces {
 /// The failure of a piece that was given and cannot be used.
 pub(crate) fn unusable(piece: &Piece, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
     Failure::usage(format!("{} cannot be used as collateral", piece.name)).because(error)
+}
+
+fn is_ocsp(name: &str) -> bool {
+    name.ends_with(".ocsp") || name.contains("nvidia/ocsp/")
 }
 
 fn is_collateral(path: &Path) -> bool {

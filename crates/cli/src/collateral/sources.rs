@@ -16,6 +16,8 @@ use claims::snp::{Product, SigningKey};
 pub(crate) struct Addresses<'a> {
     /// AMD's key distribution service.
     pub(crate) kds: &'a str,
+    /// NVIDIA's reference integrity manifests.
+    pub(crate) rim: &'a str,
 }
 
 /// Something to fetch.
@@ -33,12 +35,15 @@ pub(crate) struct Item {
 pub(crate) fn plan(kind: Kind, bytes: &[u8], addresses: &Addresses<'_>) -> Vec<Item> {
     match kind {
         Kind::Snp => appraise::read_snp(bytes).map(|(report, _)| snp(&report, addresses.kds)).unwrap_or_default(),
+        Kind::AzSnpVtpm => appraise::azure_report(bytes).map(|report| snp(&report, addresses.kds)).unwrap_or_default(),
+        Kind::Nvgpu => rims(&appraise::rim_ids(bytes), addresses.rim),
+        Kind::Tpm => Vec::new(),
     }
 }
 
 /// What of it an earlier `fetch-collateral` has stored.
 pub(crate) fn stored(kind: Kind, bytes: &[u8], store: &Store, now: UnixTime) -> Vec<Piece> {
-    plan(kind, bytes, &Addresses { kds: "" })
+    plan(kind, bytes, &Addresses { kds: "", rim: "" })
         .into_iter()
         .filter_map(|item| store.get(&item.name, now))
         .map(|stored| Piece { name: stored.entry.name, bytes: stored.bytes })
@@ -78,6 +83,16 @@ fn snp(report: &Report, kds: &str) -> Vec<Item> {
         }
     }
     items
+}
+
+/// NVIDIA's RIMs of the driver and the VBIOS that the devices say they run.
+fn rims(ids: &[String], rim: &str) -> Vec<Item> {
+    let item = |id: &String| Item {
+        name: format!("nvidia/rim/{id}"),
+        url: format!("{}/v1/rim/{id}", rim.trim_end_matches('/')),
+        optional: false,
+    };
+    ids.iter().map(item).collect()
 }
 
 /// The hardware id: all of the chip id, of Turin its first 8 bytes.

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &EvidenceFetchArgs, context: &Context) -> Result {
         let bytes = outcome::read(file)?;
         let kind = super::verify::kind(args.kind, &bytes, file)?;
         appraise::claimed(kind, &bytes).map_err(|refused| refused.failure())?;
-        let items = sources::plan(kind, &bytes, &Addresses { kds: &args.kds });
+        let items = sources::plan(kind, &bytes, &Addresses { kds: &args.kds, rim: &args.rim });
         if args.dry_run {
             planned.extend(items);
             continue;
@@ -94,6 +94,8 @@ fn verify(kind: EvidenceKind, file: &Path, bytes: &[u8], have: &[(Stored, bool)]
         at: now,
         wanted: Wanted::Any { reason: "collateral is fetched for evidence of any content".to_owned() },
         report_data: None,
+        nonce: None,
+        enrolled: Vec::new(),
         require_crl: false,
         floors: None,
     };

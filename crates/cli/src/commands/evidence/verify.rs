@@ -34,6 +34,8 @@ pub(crate) fn run(args: &EvidenceVerifyArgs, context: &Context) -> Result {
         at,
         wanted,
         report_data: args.report_data.as_deref().map(super::report_data).transpose()?,
+        nonce: args.nonce.as_deref().map(nonce).transpose()?,
+        enrolled: args.enrolled_key.clone(),
         require_crl: args.require_crl,
         floors,
     };
@@ -72,6 +74,10 @@ pub(super) fn kind(named: Option<Kind>, bytes: &[u8], path: &Path) -> Result<Kin
             .code(claims::Code::EvidenceKind)
             .hint("name the kind with --type")
     })
+}
+
+fn nonce(text: &str) -> Result<Vec<u8>> {
+    hex::decode(text).map_err(|error| Failure::usage("--nonce is not hex").because(error).code(claims::Code::Format))
 }
 
 /// `shipped`, or a file.
