@@ -3,12 +3,16 @@
 //! One file per kind turns the command line's files and values into what its verifier in `attest` takes, and the
 //! verifier's answer into an [`Accepted`] or a [`Refused`]. No socket is opened here.
 
+mod aci;
 mod azure;
+mod dcap;
 mod nvgpu;
 mod snp;
+mod token;
 mod tpm;
 
 pub(crate) use azure::azure_report;
+pub(crate) use dcap::platform as intel_platform;
 pub(crate) use nvgpu::rim_ids;
 pub(crate) use snp::{read as read_snp, stale as stale_floors};
 
@@ -186,22 +190,27 @@ impl Refused {
 
 /// The kind of some evidence, by its bytes.
 pub(crate) fn detect(bytes: &[u8]) -> Option<Kind> {
-    let kinds: [(Kind, fn(&[u8]) -> bool); 4] = [
+    let kinds: [(Kind, fn(&[u8]) -> bool); 5] = [
         (Kind::Snp, snp::looks_like),
         (Kind::AzSnpVtpm, azure::looks_like),
         (Kind::Tpm, tpm::looks_like),
         (Kind::Nvgpu, nvgpu::looks_like),
+        (Kind::Aci, aci::looks_like),
     ];
-    kinds.iter().find(|(_, looks_like)| looks_like(bytes)).map(|(kind, _)| *kind)
+    let found = kinds.iter().find(|(_, looks_like)| looks_like(bytes)).map(|(kind, _)| *kind);
+    found.or_else(|| dcap::looks_like(bytes)).or_else(|| token::looks_like(bytes))
 }
 
 /// Asks the verifier of a kind.
 pub(crate) fn verify(kind: Kind, question: &Question<'_>) -> Result<Verdict> {
     match kind {
         Kind::Snp => snp::verify(question),
+        Kind::Sgx | Kind::Tdx => dcap::verify(kind, question),
         Kind::AzSnpVtpm => azure::verify(question),
+        Kind::Aci => aci::verify(question),
         Kind::Tpm => tpm::verify(question),
         Kind::Nvgpu => nvgpu::verify(question),
+        Kind::Maa | Kind::Ear | Kind::Nras => token::verify(kind, question),
     }
 }
 
@@ -209,9 +218,12 @@ pub(crate) fn verify(kind: Kind, question: &Question<'_>) -> Result<Verdict> {
 pub(crate) fn claimed(kind: Kind, bytes: &[u8]) -> std::result::Result<Value, Box<Refused>> {
     match kind {
         Kind::Snp => read_snp(bytes).map(|(report, _)| snp::fields(report.claimed())),
+        Kind::Sgx | Kind::Tdx => dcap::claimed_of(bytes),
         Kind::AzSnpVtpm => azure::claimed_of(bytes),
+        Kind::Aci => aci::claimed_of(bytes),
         Kind::Tpm => tpm::claimed_of(bytes),
         Kind::Nvgpu => nvgpu::claimed_of(bytes),
+        Kind::Maa | Kind::Ear | Kind::Nras => token::claimed_of(kind, bytes),
     }
 }
 

@@ -26,12 +26,24 @@ pub enum EvidenceCommand {
 pub enum EvidenceKind {
     /// AMD SEV-SNP report: raw, or the KBS JSON form
     Snp,
+    /// Intel SGX quote, version 3 or 4
+    Sgx,
+    /// Intel TDX quote, version 4 or 5
+    Tdx,
     /// Azure confidential VM with SNP: HCL report, vTPM quote and PCRs in Trustee's JSON form
     AzSnpVtpm,
+    /// Azure confidential container group: the sidecar's /attest/combined; the policy (.rego) comes as collateral
+    Aci,
     /// TPM 2.0 quote in Trustee's JSON form, by a key that was enrolled
     Tpm,
     /// NVIDIA GPUs and switches: JSON of nvattest, NRAS or Trustee, or a raw report
     Nvgpu,
+    /// Token of Microsoft Azure Attestation; its key set (JWKS) comes as collateral, as for the next two
+    Maa,
+    /// EAR token, as Trustee or Veraison issues
+    Ear,
+    /// Detached EAT of NVIDIA's remote attestation service
+    Nras,
 }
 
 impl EvidenceKind {
@@ -137,9 +149,6 @@ pub struct EvidenceFetchArgs {
     /// NVIDIA's reference integrity manifests
     #[arg(long, value_name = "URL", default_value = "https://rim.attestation.nvidia.com", env = "CONFIDE_RIM")]
     pub rim: String,
-    /// NVIDIA's revocation service
-    #[arg(long, value_name = "URL", default_value = "https://ocsp.ndis.nvidia.com", env = "CONFIDE_OCSP")]
-    pub ocsp: String,
     /// Also trust this certificate authority (PEM) for HTTPS
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,

@@ -46,12 +46,6 @@ struct Spent {
     waited: Duration,
 }
 
-/// What to ask.
-enum Ask<'a> {
-    Get,
-    Post { content_type: &'a str, body: &'a [u8] },
-}
-
 impl Fetcher {
     /// Trusts the system's certificate authorities, and those in `ca` (a PCCS with its own certificate).
     pub(crate) fn new(ca: Option<&Path>) -> Result<Self> {
@@ -84,15 +78,6 @@ impl Fetcher {
 
     /// `GET`; none when there is no such thing (404).
     pub(crate) fn get(&self, url: &str) -> Result<Option<Answer>> {
-        self.ask(url, &Ask::Get)
-    }
-
-    /// `POST`; none when there is no such thing (404).
-    pub(crate) fn post(&self, url: &str, content_type: &str, body: &[u8]) -> Result<Option<Answer>> {
-        self.ask(url, &Ask::Post { content_type, body })
-    }
-
-    fn ask(&self, url: &str, ask: &Ask<'_>) -> Result<Option<Answer>> {
         let (agent, host) = self.agent(url)?;
         let mut wait = FIRST_WAIT;
         let mut last = String::new();
@@ -102,10 +87,7 @@ impl Fetcher {
                 wait = wait.saturating_mul(2);
             }
             self.count(&host)?;
-            let answer = match ask {
-                Ask::Get => agent.get(url).call(),
-                Ask::Post { content_type, body } => agent.post(url).header("content-type", *content_type).send(*body),
-            };
+            let answer = agent.get(url).call();
             match answer {
                 Ok(answer) if answer.status() == StatusCode::NOT_FOUND => return Ok(None),
                 Ok(answer) if answer.status().is_success() => return read(answer, url).map(Some),

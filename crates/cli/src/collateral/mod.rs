@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 /// Largest collateral file.
 const MAX_LENGTH: u64 = 16 << 20;
 /// Files in a folder that are collateral by their name.
-const EXTENSIONS: [&str; 11] = ["der", "pem", "crt", "cer", "crl", "json", "xml", "swidtag", "jwks", "ocsp", "tcb"];
+const EXTENSIONS: [&str; 12] =
+    ["der", "pem", "crt", "cer", "crl", "json", "xml", "swidtag", "jwks", "ocsp", "tcb", "rego"];
 
 /// Collateral as it came: names and bytes, not believed yet.
 #[derive(Debug, Default)]
@@ -106,6 +107,11 @@ impl Pieces {
     /// OCSP responses, which only their names tell from certificates.
     pub(crate) fn ocsp(&self) -> impl Iterator<Item = &Piece> {
         self.0.iter().filter(|piece| is_ocsp(&piece.name))
+    }
+
+    /// A container policy.
+    pub(crate) fn policy(&self) -> Option<&Piece> {
+        self.0.iter().find(|piece| piece.name.ends_with(".rego"))
     }
 
     /// What an SNP report is verified with: certificates and revocation lists.

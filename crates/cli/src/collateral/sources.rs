@@ -18,6 +18,10 @@ pub(crate) struct Addresses<'a> {
     pub(crate) kds: &'a str,
     /// NVIDIA's reference integrity manifests.
     pub(crate) rim: &'a str,
+    /// Intel's provisioning certification service.
+    pub(crate) pcs: &'a str,
+    /// Intel's root revocation list.
+    pub(crate) intel_root_crl: &'a str,
 }
 
 /// Something to fetch.
@@ -27,6 +31,8 @@ pub(crate) struct Item {
     pub(crate) name: String,
     /// Where it is.
     pub(crate) url: String,
+    /// Header of the answer with the chain of certificates that signed it, URL-encoded PEM.
+    pub(crate) chain: Option<&'static str>,
     /// Whether its absence is no failure: another item takes its place, or policy decides.
     pub(crate) optional: bool,
 }
@@ -37,13 +43,15 @@ pub(crate) fn plan(kind: Kind, bytes: &[u8], addresses: &Addresses<'_>) -> Vec<I
         Kind::Snp => appraise::read_snp(bytes).map(|(report, _)| snp(&report, addresses.kds)).unwrap_or_default(),
         Kind::AzSnpVtpm => appraise::azure_report(bytes).map(|report| snp(&report, addresses.kds)).unwrap_or_default(),
         Kind::Nvgpu => rims(&appraise::rim_ids(bytes), addresses.rim),
-        Kind::Tpm => Vec::new(),
+        Kind::Sgx | Kind::Tdx => intel(kind, bytes, addresses),
+        // Keys are enrolled; certificates come with the evidence; key sets are the service's, and named by hand.
+        Kind::Tpm | Kind::Aci | Kind::Maa | Kind::Ear | Kind::Nras => Vec::new(),
     }
 }
 
 /// What of it an earlier `fetch-collateral` has stored.
 pub(crate) fn stored(kind: Kind, bytes: &[u8], store: &Store, now: UnixTime) -> Vec<Piece> {
-    plan(kind, bytes, &Addresses { kds: "", rim: "" })
+    plan(kind, bytes, &Addresses { kds: "", rim: "", pcs: "", intel_root_crl: "" })
         .into_iter()
         .filter_map(|item| store.get(&item.name, now))
         .map(|stored| Piece { name: stored.entry.name, bytes: stored.bytes })
@@ -70,6 +78,7 @@ fn snp(report: &Report, kds: &str) -> Vec<Item> {
                 name: format!("amd/{kind}/{product}/{what}"),
                 url: format!("{base}/{what}"),
                 // Without the list, --require-crl will say so.
+                chain: None,
                 optional: !sure || what == "crl",
             });
         }
@@ -78,6 +87,7 @@ fn snp(report: &Report, kds: &str) -> Vec<Item> {
             items.push(Item {
                 name: format!("amd/vcek/{product}/{chip}/{levels}"),
                 url: format!("{base}/{chip}?{levels}"),
+                chain: None,
                 optional: !sure,
             });
         }
@@ -85,11 +95,38 @@ fn snp(report: &Report, kds: &str) -> Vec<Item> {
     items
 }
 
+/// Intel's TCB info, identity and lists (PCS API version 4; a PCCS has the same paths).
+fn intel(kind: Kind, bytes: &[u8], addresses: &Addresses<'_>) -> Vec<Item> {
+    let Some((fmspc, ca)) = appraise::intel_platform(bytes) else { return Vec::new() };
+    let tee = if kind == Kind::Sgx { "sgx" } else { "tdx" };
+    let base = addresses.pcs.trim_end_matches('/');
+    let item = |name: String, url: String, chain| Item { name, url, chain, optional: false };
+    vec![
+        item(
+            format!("intel/tcb/{tee}/{fmspc}"),
+            format!("{base}/{tee}/certification/v4/tcb?fmspc={fmspc}"),
+            Some("tcb-info-issuer-chain"),
+        ),
+        item(
+            format!("intel/identity/{tee}"),
+            format!("{base}/{tee}/certification/v4/qe/identity"),
+            Some("sgx-enclave-identity-issuer-chain"),
+        ),
+        item(
+            format!("intel/pckcrl/{ca}"),
+            format!("{base}/sgx/certification/v4/pckcrl?ca={ca}&encoding=der"),
+            Some("sgx-pck-crl-issuer-chain"),
+        ),
+        item("intel/rootcacrl".to_owned(), addresses.intel_root_crl.to_owned(), None),
+    ]
+}
+
 /// NVIDIA's RIMs of the driver and the VBIOS that the devices say they run.
 fn rims(ids: &[String], rim: &str) -> Vec<Item> {
     let item = |id: &String| Item {
         name: format!("nvidia/rim/{id}"),
         url: format!("{}/v1/rim/{id}", rim.trim_end_matches('/')),
+        chain: None,
         optional: false,
     };
     ids.iter().map(item).collect()

@@ -9,6 +9,8 @@ use crate::collateral::sources::{self, Addresses, Item};
 use crate::collateral::store::{Entry, Store, Stored};
 use crate::collateral::{Piece, Pieces};
 use crate::outcome::{self, Failure, Outcome, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use claims::{Digest256, UnixTime};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -22,23 +24,24 @@ pub(crate) fn run(args: &EvidenceFetchArgs, context: &Context) -> Result {
     let fetcher = Fetcher::new(args.ca.as_deref())?;
     let mut all: BTreeMap<String, (Stored, bool)> = BTreeMap::new();
     let mut planned = Vec::new();
+    let addresses = Addresses { kds: &args.kds, rim: &args.rim, pcs: &args.pcs, intel_root_crl: &args.intel_root_crl };
     for file in &args.files {
         let bytes = outcome::read(file)?;
         let kind = super::verify::kind(args.kind, &bytes, file)?;
         appraise::claimed(kind, &bytes).map_err(|refused| refused.failure())?;
-        let items = sources::plan(kind, &bytes, &Addresses { kds: &args.kds, rim: &args.rim });
+        let items = sources::plan(kind, &bytes, &addresses);
         if args.dry_run {
             planned.extend(items);
             continue;
         }
         let mut have = Vec::new();
         for item in &items {
-            let known = store.get(&item.name, now).map(|stored| (stored, true));
-            let got = match known {
-                Some(known) => Some(known),
-                None => get(&fetcher, item, now, context)?.map(|stored| (stored, false)),
-            };
-            have.extend(got);
+            let known = [Some(item.name.clone()), item.chain.map(|_| chain_name(item))].into_iter().flatten();
+            let known: Vec<_> = known.filter_map(|name| store.get(&name, now)).map(|stored| (stored, true)).collect();
+            match known.len() {
+                0 => have.extend(get(&fetcher, item, now, context)?.into_iter().map(|stored| (stored, false))),
+                _ => have.extend(known),
+            }
         }
         // Nothing is kept that the evidence does not verify with.
         verify(kind, file, &bytes, &have, now)?;
@@ -60,25 +63,70 @@ pub(crate) fn run(args: &EvidenceFetchArgs, context: &Context) -> Result {
     Ok(Outcome::Done)
 }
 
-fn get(fetcher: &Fetcher, item: &Item, now: UnixTime, context: &Context) -> Result<Option<Stored>> {
+fn get(fetcher: &Fetcher, item: &Item, now: UnixTime, context: &Context) -> Result<Vec<Stored>> {
     context.printer.step("fetching", &item.name);
     let Some(answer) = fetcher.get(&item.url)? else {
         if item.optional {
             context.printer.warn(format!("{} has no {}", item.url, item.name));
-            return Ok(None);
+            return Ok(Vec::new());
         }
         return Err(Failure::environment(format!("{} has no {}", item.url, item.name))
             .code(claims::Code::CollateralFetch)
             .hint("the evidence may name a chip or a patch level that its vendor never certified"));
     };
-    let entry = Entry {
-        name: item.name.clone(),
-        sha256: Digest256::of(&answer.body),
-        source: item.url.clone(),
-        fetched_at: now,
-        expires: attest::expiry::of(&answer.body),
+    let stored = |name: String, bytes: Vec<u8>| {
+        let (sha256, source, expires) = (Digest256::of(&bytes), item.url.clone(), attest::expiry::of(&bytes));
+        Stored { entry: Entry { name, sha256, source, fetched_at: now, expires }, bytes }
     };
-    Ok(Some(Stored { entry, bytes: answer.body }))
+    let mut all = Vec::new();
+    if let Some(header) = item.chain {
+        let chain = answer.headers.get(header).and_then(|value| value.to_str().ok()).map(unescape);
+        let chain = chain.ok_or_else(|| {
+            Failure::environment(format!("{} answers without the header {header}", item.url))
+                .code(claims::Code::CollateralFetch)
+        })?;
+        all.push(stored(chain_name(item), chain));
+    }
+    all.push(stored(item.name.clone(), plain(item, answer.body)?));
+    Ok(all)
+}
+
+/// The chain that came with an item.
+fn chain_name(item: &Item) -> String {
+    format!("{}/chain", item.name)
+}
+
+/// NVIDIA's service wraps a RIM into JSON; others send the thing itself.
+fn plain(item: &Item, body: Vec<u8>) -> Result<Vec<u8>> {
+    if !item.name.starts_with("nvidia/rim/") {
+        return Ok(body);
+    }
+    let rim = serde_json::from_slice::<Value>(&body).ok();
+    let rim = rim.as_ref().and_then(|value| value.get("rim")?.as_str());
+    rim.and_then(|text| STANDARD.decode(text).ok()).ok_or_else(|| {
+        Failure::environment(format!("{} answers without a RIM", item.url)).code(claims::Code::CollateralFetch)
+    })
+}
+
+/// Percent-encoding undone; a `%` that starts no escape stands for itself.
+fn unescape(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let escaped = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%').and_then(|digits| hex::decode(digits).ok());
+        match escaped.as_deref() {
+            Some([value]) => {
+                out.push(*value);
+                at += 3;
+            }
+            _ => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    out
 }
 
 /// Verifies the evidence with what was fetched, and nothing else; what is wanted of it is not asked.

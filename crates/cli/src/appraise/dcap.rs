@@ -1,0 +1,167 @@
+//! SGX and TDX quotes.
+
+use super::{Accepted, Question, Refused, Verdict, Wanted, waived};
+use crate::args::EvidenceKind as Kind;
+use crate::collateral::{Form, Pieces, unusable};
+use crate::outcome::{Failure, Result};
+use attest::dcap::{
+    Collateral, DcapError, Expected, ExpectedBody, PlatformRules, Quote, SgxExpected, TcbRules, TdxExpected, Tolerance,
+};
+use claims::dcap::{CollateralState, DcapBody, DcapClaims, TcbStatus};
+use claims::wanted::{IntelTcbWanted, SgxWanted, TdxWanted};
+use claims::{Allowed, Code, UnixTime};
+use serde_json::{Value, json};
+
+/// How long after a TCB recovery event collateral of before it is still taken without a word.
+const GRACE_DAYS: u64 = 30;
+
+/// The kind of a quote, by its header (version, attestation key type, TEE type).
+pub(super) fn looks_like(bytes: &[u8]) -> Option<Kind> {
+    match bytes {
+        [3, 0, 2 | 3, 0, ..] | [4 | 5, 0, 2 | 3, 0, 0, 0, 0, 0, ..] => Some(Kind::Sgx),
+        [4 | 5, 0, 2 | 3, 0, 0x81, 0, 0, 0, ..] => Some(Kind::Tdx),
+        _ => None,
+    }
+}
+
+/// Verifies and appraises.
+pub(super) fn verify(kind: Kind, question: &Question<'_>) -> Result<Verdict> {
+    let quote = match Quote::parse(question.bytes) {
+        Ok(quote) => quote,
+        Err(error) => return Ok(Err(Box::new(refusal(&error, question, Value::Null, false)))),
+    };
+    let claimed = json!(quote.claimed());
+    let refused = |error: DcapError, genuine| Ok(Err(Box::new(refusal(&error, question, claimed.clone(), genuine))));
+    let expected = expected(kind, question)?;
+    let mut collateral = collateral(question.pieces)?;
+    if let Err(error) = collateral.add_chain_of(&quote) {
+        return refused(error, false);
+    }
+    let verified = collateral.verify().and_then(|collateral| quote.verify(&collateral, question.at));
+    let verified = match verified {
+        Ok(verified) => verified,
+        Err(error) => return refused(error, false),
+    };
+    match verified.appraise(&expected) {
+        Ok(appraised) => Ok(Ok(Accepted {
+            claims: json!(appraised.claims()),
+            not_compared: waived(appraised.waivers()),
+            facts: json!({
+                "tcb_status": appraised.claims().tcb.status,
+                "advisories": appraised.claims().tcb.advisories,
+                "collateral_until": appraised.claims().collateral.until,
+            }),
+            warnings: warnings(appraised.claims(), question.at),
+        })),
+        Err(error) => refused(error, true),
+    }
+}
+
+/// Unverified claims.
+pub(super) fn claimed_of(bytes: &[u8]) -> std::result::Result<Value, Box<Refused>> {
+    Quote::parse(bytes).map(|quote| json!(quote.claimed())).map_err(|error| Box::new(Refused::of(&error)))
+}
+
+/// What a platform is called at Intel's service: FMSPC and the authority of its certificate. The chain is checked first.
+pub(crate) fn platform(bytes: &[u8]) -> Option<(String, &'static str)> {
+    let quote = Quote::parse(bytes).ok()?;
+    let signed = quote.check_signatures().ok()?;
+    Some((signed.platform().fmspc.clone(), signed.platform().ca))
+}
+
+/// Every piece that can be about Intel platforms.
+fn collateral(pieces: &Pieces) -> Result<Collateral> {
+    let mut collateral = Collateral::new();
+    for piece in pieces.of(Form::Certificate).chain(pieces.of(Form::Json)).chain(pieces.of(Form::Other)) {
+        collateral.add(&piece.bytes).map_err(|error| {
+            let code = error.code();
+            unusable(piece, error).code(code)
+        })?;
+    }
+    Ok(collateral)
+}
+
+fn expected(kind: Kind, question: &Question<'_>) -> Result<Expected> {
+    let why = question.wanted.reason();
+    let wanted = &question.wanted;
+    let report_data = match question.report_data {
+        Some(data) => Allowed::only(data),
+        None => Allowed::any("no --report-data was given"),
+    };
+    let (body, tcb) = if kind == Kind::Sgx {
+        let values: SgxWanted = wanted.values(kind)?;
+        let floor = values.isv_svn.unwrap_or(0);
+        let mrenclave = wanted.allowed(values.mrenclave);
+        let (mrsigner, product) = (wanted.allowed(values.mrsigner), wanted.allowed(values.isv_prod_id));
+        let expected = SgxExpected::strict(mrenclave, mrsigner, product, floor);
+        (ExpectedBody::Sgx(Box::new(expected)), values.tcb)
+    } else {
+        let values: TdxWanted = wanted.values(kind)?;
+        let rtmr = [values.rtmr0, values.rtmr1, values.rtmr2, values.rtmr3].map(|values| wanted.allowed(values));
+        let mut expected = TdxExpected::strict(wanted.allowed(values.mr_td), rtmr);
+        expected.mr_config_id = wanted.allowed(values.mr_config_id);
+        expected.mr_owner = wanted.allowed(values.mr_owner);
+        expected.mr_owner_config = wanted.allowed(values.mr_owner_config);
+        if let Wanted::Any { reason } = wanted {
+            // Debugging, migration and service domains stay refused: they are no matter of reference values.
+            expected.sept_ve = Tolerance::Tolerated { reason: reason.clone() };
+        }
+        (ExpectedBody::Tdx(Box::new(expected)), values.tcb)
+    };
+    Ok(Expected { report_data, tcb: rules(&tcb, question)?, platform: PlatformRules::any(&why), body })
+}
+
+/// `UpToDate` and what the file names; with `--accept-any` everything but `Revoked`.
+fn rules(wanted: &IntelTcbWanted, question: &Question<'_>) -> Result<TcbRules> {
+    let why = question.wanted.reason();
+    let mut rules = TcbRules::strict(wanted.evaluation_data_number.unwrap_or(0));
+    if let Some(floor) = question.floors.as_ref().and_then(|floors| floors.intel_floor(question.at, GRACE_DAYS)) {
+        rules.evaluation_floor = rules.evaluation_floor.max(floor);
+    }
+    if !wanted.advisories.is_empty() {
+        rules.advisories = Allowed::OneOf(wanted.advisories.clone());
+    }
+    if let Wanted::Any { reason } = &question.wanted {
+        rules.also = TcbStatus::ALL.iter().map(|status| (*status, reason.clone())).collect();
+    }
+    for text in &wanted.statuses {
+        let status: TcbStatus = text.parse().map_err(|error| {
+            Failure::usage(format!("`{text}` in the reference file is no TCB status")).because(error)
+        })?;
+        rules.also.push((status, format!("{} names it", question.wanted.source().unwrap_or(why.clone()))));
+    }
+    Ok(rules)
+}
+
+fn refusal(error: &DcapError, question: &Question<'_>, claims: Value, genuine: bool) -> Refused {
+    let refused = Refused { claims, genuine, ..Refused::of(error) };
+    let fetch = format!("fetch it: confide evidence fetch-collateral {}", question.file.display());
+    match error.code() {
+        Code::DcapCollateral | Code::DcapExpired => refused.next(fetch),
+        Code::ReportData => Refused { wanted_from: Some("--report-data".to_owned()), ..refused },
+        _ if genuine => Refused { wanted_from: question.wanted.source(), ..refused },
+        _ => refused,
+    }
+}
+
+fn warnings(claims: &DcapClaims, UnixTime(at): UnixTime) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if claims.tcb.status != TcbStatus::UpToDate {
+        let advisories = match claims.tcb.advisories.as_slice() {
+            [] => String::new(),
+            some => format!(" ({})", some.join(", ")),
+        };
+        warnings.push(format!("the platform's patch level is {}{advisories}", claims.tcb.status));
+    }
+    if claims.collateral.state != CollateralState::Current {
+        warnings.push(format!("the collateral is {:?} at the time of verification", claims.collateral.state));
+    } else if claims.collateral.until.saturating_sub(at) < 3 * 86_400 {
+        warnings.push("the collateral expires within three days: fetch it again".to_owned());
+    }
+    if let DcapBody::Tdx(td) = &claims.body
+        && !td.attributes.sept_ve_disable()
+    {
+        warnings.push("SEPT_VE_DISABLE is off: the host can make the guest handle a missing page".to_owned());
+    }
+    warnings
+}
