@@ -1,5 +1,5 @@
 //! Quotes as bytes: each way of being malformed has its error, and no bit of a genuine quote can change unseen.
-#![expect(clippy::unwrap_used, reason = "tests say what went wrong by failing")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what went wrong by failing")]
 
 use attest::dcap::{Collateral, DcapError, PckCache, PckExtension, QeIdentity, Quote, TcbInfo, VerifiedCollateral};
 use claims::dcap::{DcapBody, DcapTee, TcbStatus};
