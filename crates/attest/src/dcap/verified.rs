@@ -116,13 +116,23 @@ impl Checked {
     /// The whole check. `grep attested` finds every place where trust begins.
     fn attested(heap: &Collateral, anchor: &Anchor<'_>) -> Result<Self, DcapError> {
         let mut checked = Self::bare(anchor);
+        let certificates = heap.certificates.iter().map(|der| Certificate::parse_any(der));
+        let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
+        // The pin comes first, nothing else about a chain to an unknown root matters.
+        for root in certificates.iter().filter(|certificate| certificate.role == Role::Root) {
+            root.check_pinned(&checked.anchor)?;
+            root.check_signed_by(&checked.anchor)?;
+            checked.roots.push((root.der.to_vec(), root.valid));
+        }
         let mut signers = Vec::new();
-        for der in &heap.certificates {
-            let certificate = Certificate::parse_any(der)?;
+        for certificate in certificates {
             match certificate.role {
-                Role::Root => checked.add_root(&certificate)?,
-                Role::PckCa => checked.add_authority(&certificate)?,
-                Role::Pck => checked.leaves.push(der.clone()),
+                Role::Root => {}
+                Role::PckCa => {
+                    certificate.check_signed_by(&checked.anchor)?;
+                    checked.authorities.push(Authority::of(&certificate));
+                }
+                Role::Pck => checked.leaves.push(certificate.der.to_vec()),
                 Role::Signer if signers.len() == MAX_SIGNERS => {
                     return Err(DcapError::Collateral { what: "more than 16 signers".to_owned() });
                 }
@@ -156,19 +166,6 @@ impl Checked {
             checked.identities.push(Document { value: QeIdentity::parse(&text.text)?, signer });
         }
         Ok(checked)
-    }
-
-    fn add_root(&mut self, certificate: &Certificate<'_>) -> Result<(), DcapError> {
-        certificate.check_pinned(&self.anchor)?;
-        certificate.check_signed_by(&self.anchor)?;
-        self.roots.push((certificate.der.to_vec(), certificate.valid));
-        Ok(())
-    }
-
-    fn add_authority(&mut self, certificate: &Certificate<'_>) -> Result<(), DcapError> {
-        certificate.check_signed_by(&self.anchor)?;
-        self.authorities.push(Authority::of(certificate));
-        Ok(())
     }
 
     /// Whether a list of this authority is there, and none of them names the serial number.

@@ -12,6 +12,8 @@
 //!
 //! Any other error means that the quote is refused.
 
+mod forge;
+mod tampered;
 mod wanted;
 
 use super::{Case, Run, Verdict};
@@ -24,17 +26,86 @@ use claims::{Allowed, UnixTime};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use tampered::{Base, Donor};
 use wanted::{Wanted, differing_field};
 
 const KIND: &str = "dcap";
 
 pub(super) fn run(base: &Path, manifest: &Value, _now: UnixTime, run: &mut Run<'_>) {
+    let donors = donors(base, manifest);
+    let variants: Vec<&str> = list(manifest, "tampered_variants").map(|variant| text(variant, "id")).collect();
     for entry in list(manifest, "vectors") {
         match Vector::read(base, entry, manifest) {
-            Ok(vector) => vector.run(run),
+            Ok(vector) => {
+                vector.run(run);
+                vector.tamper(&variants, &donors, run);
+            }
             Err(error) => run.error(KIND, text(entry, "name"), error),
         }
+        corpus(base, entry, run);
     }
+}
+
+/// The vectors of this manifest, and of those in the folders beside it: variants borrow from them.
+fn donors(base: &Path, manifest: &Value) -> Vec<Donor> {
+    let mut manifests = vec![(base.to_owned(), manifest.clone())];
+    let beside = base.parent().and_then(|parent| fs::read_dir(parent).ok());
+    for folder in beside.into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path != base) {
+        let other = fs::read(folder.join("manifest.json")).ok();
+        manifests.extend(other.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(|other| (folder, other)));
+    }
+    let mut donors = Vec::new();
+    for (folder, manifest) in &manifests {
+        for entry in list(manifest, "vectors") {
+            let read = |member| fs::read(folder.join(text(entry, "dir")).join(entry[member].as_str()?)).ok();
+            let bundle = read("collateral").and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let test_root = entry["custom_root"].is_string();
+            donors.extend(read("quote").map(|quote| Donor { quote, bundle, test_root }));
+        }
+    }
+    donors
+}
+
+/// A result with the collateral of another evaluation: `independent_with_v3_evalN` names a file of the corpus. No time
+/// lies in the validity of all of it, so the axes are compared without the dates.
+fn corpus(base: &Path, entry: &Value, run: &mut Run<'_>) {
+    let expected = &entry["expected"];
+    for (key, found) in expected.as_object().into_iter().flatten() {
+        let Some(number) = key.strip_prefix("independent_with_v3_eval") else { continue };
+        let name = format!("{} (evaluation {number})", text(entry, "name"));
+        match with_corpus(base, entry, number).and_then(|claims| Ok((claims, Wanted::independent(found)?))) {
+            Ok((claims, Wanted::Genuine { status, advisories, .. })) => {
+                let detail = wanted::differing_verdict(&claims, status, advisories.as_deref());
+                tell(run, &name, Verdict::Accept, admit(&lenient(claims.tee), &claims), detail);
+            }
+            Ok(_) => run.error(KIND, &name, "the manifest names no status".to_owned()),
+            Err(error) => run.error(KIND, &name, error),
+        }
+    }
+}
+
+/// After the end of everything, so that only what has expired is to be tolerated.
+const LATE: UnixTime = UnixTime(4_000_000_000);
+
+fn with_corpus(base: &Path, entry: &Value, number: &str) -> Result<DcapClaims, String> {
+    let folder = base.join("collateral_corpus");
+    let read = |name: &str| fs::read(folder.join(name)).map_err(|error| format!("{name}: {error}"));
+    let fmspc = text(&entry["expected"], "pck_fmspc");
+    let mut heap = Collateral::new();
+    let files = [
+        format!("{fmspc}-{number}.tcb"),
+        format!("qe3_identity-{number}.id"),
+        "platform.crl".to_owned(),
+        "processor.crl".to_owned(),
+        "IntelSGXRootCA.crl".to_owned(),
+    ];
+    for name in &files {
+        heap.add(&read(name)?).map_err(|error| format!("{name}: {error}"))?;
+    }
+    let quote =
+        fs::read(base.join(text(entry, "dir")).join(text(entry, "quote"))).map_err(|error| error.to_string())?;
+    let verified = heap.verify().and_then(|with| Quote::parse(&quote)?.verify(&with, LATE));
+    verified.map(|verified| verified.claims().clone()).map_err(|error| error.to_string())
 }
 
 /// A vector, read.
@@ -97,6 +168,11 @@ impl<'a> Vector<'a> {
         match &self.wanted {
             Wanted::Refused => tell(run, self.name, Verdict::Refuse, verified.map(|_| ()), None),
             Wanted::Genuine { status, advisories, tolerated } => {
+                if let (Ok(claims), None) = (&verified, status) {
+                    let attributes = admit(&any_tcb(claims.tee), claims);
+                    let verdict = if self.by_policy() { Verdict::Refuse } else { Verdict::Accept };
+                    tell(run, &format!("{} (attributes)", self.name), verdict, attributes, None);
+                }
                 let detail = verified
                     .as_ref()
                     .ok()
@@ -111,6 +187,63 @@ impl<'a> Vector<'a> {
                 tell(run, self.name, Verdict::Accept, verified.map(|_| ()), None);
             }
         }
+    }
+
+    /// Whether the other tool refused it for its attributes.
+    fn by_policy(&self) -> bool {
+        wanted::by_policy(text(&self.entry["expected"]["dcap_qvl_0_7_1"], "error"))
+    }
+
+    /// Every variant, on a vector that is genuine under the production root and carries its own chain.
+    fn tamper(&self, variants: &[&str], donors: &[Donor], run: &mut Run<'_>) {
+        let (Wanted::Genuine { .. }, Some(file), None) = (&self.wanted, &self.collateral, &self.root) else { return };
+        let Ok((quote, bundle)) = Quote::parse(&self.quote)
+            .map_err(drop)
+            .and_then(|quote| serde_json::from_slice::<Value>(file).map(|bundle| (quote, bundle)).map_err(drop))
+        else {
+            return;
+        };
+        let Ok(claims) = verify(&quote, file, None, self.at) else { return };
+        let bytes = self.quote.get(..self.quote.len().saturating_sub(quote.padding())).unwrap_or_default();
+        let base = Base { quote: bytes, bundle: &bundle, at: self.at, claims: &claims, donors };
+        for id in variants {
+            let name = format!("{} {id}", self.name);
+            let attempts = match base.attempts(id) {
+                Ok(attempts) => attempts,
+                Err(why) => {
+                    run.skip(&format!("{name}: {why}"));
+                    continue;
+                }
+            };
+            for attempt in attempts {
+                let wanted = if attempt.codes.is_empty() { Verdict::Accept } else { Verdict::Refuse };
+                let code = attempt.result.as_ref().err().map(DcapError::code);
+                let other = code.filter(|code| !attempt.codes.contains(code));
+                let detail = other.map(|code| format!("{code} is another reason than {:?}", attempt.codes));
+                let name = if attempt.part.is_empty() { name.clone() } else { format!("{name}: {}", attempt.part) };
+                tell(run, &name, wanted, attempt.result, detail);
+            }
+        }
+    }
+}
+
+/// What a variant is judged by.
+#[derive(Debug, Clone, Copy)]
+enum Judge {
+    /// Everything that can be tolerated is.
+    Lenient,
+    /// The same, but for dates.
+    Dated,
+}
+
+impl Judge {
+    fn of(self, quote: &Quote, bundle: &Value, root: Option<&UnanchoredRoot>, at: UnixTime) -> Result<(), DcapError> {
+        let claims = verify(quote, bundle.to_string().as_bytes(), root, at)?;
+        let mut rule = lenient(claims.tee);
+        if matches!(self, Self::Dated) {
+            rule.tcb.staleness = Staleness::Refused;
+        }
+        admit(&rule, &claims)
     }
 }
 
@@ -133,33 +266,40 @@ fn admit(rule: &Expected, claims: &DcapClaims) -> Result<(), DcapError> {
 
 /// What a production rule asks, but for reference values: vectors are of unknown software.
 fn strict(tee: DcapTee) -> Expected {
-    const REASON: &str = "vectors have no reference values";
+    const UNKNOWN: &str = "vectors have no reference values";
     Expected {
         report_data: Allowed::any("vectors bind nothing"),
         tcb: TcbRules::strict(0),
         platform: PlatformRules::any("vectors come from many machines"),
         body: match tee {
             DcapTee::Sgx => ExpectedBody::Sgx(Box::new(SgxExpected::strict(
-                Allowed::any(REASON),
-                Allowed::any(REASON),
-                Allowed::any(REASON),
+                Allowed::any(UNKNOWN),
+                Allowed::any(UNKNOWN),
+                Allowed::any(UNKNOWN),
                 0,
             ))),
             DcapTee::Tdx => {
-                let registers = std::array::from_fn(|_| Allowed::any(REASON));
-                ExpectedBody::Tdx(Box::new(TdxExpected::strict(Allowed::any(REASON), registers)))
+                let registers = std::array::from_fn(|_| Allowed::any(UNKNOWN));
+                ExpectedBody::Tdx(Box::new(TdxExpected::strict(Allowed::any(UNKNOWN), registers)))
             }
         },
     }
 }
 
-/// Every status but `Revoked`, every attribute, and collateral of any age.
-fn lenient(tee: DcapTee) -> Expected {
-    let reason = || "the vector's axes are compared one by one".to_owned();
-    let tolerated = || Tolerance::Tolerated { reason: reason() };
+/// Every status but `Revoked`, and collateral of any age; attributes by the strict rule.
+fn any_tcb(tee: DcapTee) -> Expected {
     let mut rule = strict(tee);
-    rule.tcb.also = TcbStatus::ALL.iter().map(|status| (*status, reason())).collect();
-    rule.tcb.staleness = Staleness::Grace { seconds: u64::MAX, reason: reason() };
+    rule.tcb.also = TcbStatus::ALL.iter().map(|status| (*status, REASON.to_owned())).collect();
+    rule.tcb.staleness = Staleness::Grace { seconds: u64::MAX, reason: REASON.to_owned() };
+    rule
+}
+
+const REASON: &str = "the vector's axes are compared one by one";
+
+/// Every status but `Revoked`, collateral of any age, and every attribute.
+fn lenient(tee: DcapTee) -> Expected {
+    let tolerated = || Tolerance::Tolerated { reason: REASON.to_owned() };
+    let mut rule = any_tcb(tee);
     match &mut rule.body {
         ExpectedBody::Sgx(body) => body.debugging = tolerated(),
         ExpectedBody::Tdx(body) => {
@@ -168,7 +308,7 @@ fn lenient(tee: DcapTee) -> Expected {
             body.migration = tolerated();
             body.perfmon = tolerated();
             body.reserved = tolerated();
-            body.mr_service_td = Allowed::any(reason());
+            body.mr_service_td = Allowed::any(REASON);
         }
     }
     rule

@@ -54,7 +54,7 @@ impl Wanted {
             let tolerated = status != TcbStatus::UpToDate || weakened(expected);
             return Ok(Self::Genuine { status: Some(status), advisories: strings(&peer["advisories"]), tolerated });
         }
-        if POLICY.iter().any(|word| error.contains(word)) {
+        if by_policy(error) {
             return Ok(Self::Genuine { status: None, advisories: None, tolerated: true });
         }
         if error.to_ascii_lowercase().contains("expired") {
@@ -88,6 +88,11 @@ impl Wanted {
     pub(super) fn verdict(&self) -> Verdict {
         if *self == Self::Refused { Verdict::Refuse } else { Verdict::Accept }
     }
+}
+
+/// Whether an error of `dcap-qvl` is its built-in policy.
+pub(super) fn by_policy(error: &str) -> bool {
+    POLICY.iter().any(|word| error.contains(word))
 }
 
 /// Whether the manifest's own fields say that the strict rule refuses the quote for its attributes.
