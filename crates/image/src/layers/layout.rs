@@ -269,7 +269,7 @@ fn write_bitmaps<B: Blocks>(tree: &mut Tree<B>, shape: &Shape, ends: &Ends, grou
         // Room for descriptors that the image does not need.
         blocks.clear(1 + shape.descriptor_blocks()..FIRST_BLOCK);
     }
-    if group == shape.groups - 1 && ends.size % BLOCKS_PER_GROUP != 0 {
+    if group == shape.groups - 1 && !ends.size.is_multiple_of(BLOCKS_PER_GROUP) {
         // Blocks behind the end count as used.
         blocks.set(ends.size % BLOCKS_PER_GROUP..BLOCKS_PER_GROUP);
     }

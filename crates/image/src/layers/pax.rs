@@ -13,7 +13,7 @@ pub(super) fn records(mut rest: &[u8]) -> Option<Records> {
     while !rest.is_empty() {
         let (key, value, after) = record(rest)?;
         rest = after;
-        let expected: &[u8] = if map.len() % 2 == 0 { b"GNU.sparse.offset" } else { b"GNU.sparse.numbytes" };
+        let expected: &[u8] = if map.len().is_multiple_of(2) { b"GNU.sparse.offset" } else { b"GNU.sparse.numbytes" };
         if matches!(key, b"GNU.sparse.offset" | b"GNU.sparse.numbytes") {
             if key != expected || value.contains(&b',') {
                 return None;

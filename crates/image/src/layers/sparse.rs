@@ -93,7 +93,7 @@ impl Lines {
         }
         let mut lines = self.text.split(|byte| *byte == b'\n');
         let count = usize::try_from(integer(lines.next()?)?).ok()?;
-        let Some(needed) = count.checked_mul(2).filter(|double| isize::try_from(*double).is_ok()) else { return None };
+        let needed = count.checked_mul(2).filter(|double| isize::try_from(*double).is_ok())?;
         if self.lines.saturating_sub(1) < needed {
             return Some(None);
         }
