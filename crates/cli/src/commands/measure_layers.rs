@@ -59,9 +59,8 @@ fn one(path: &Path, args: &LayersArgs) -> Result<Vec<Layer>> {
     }
     let layer = match &args.output {
         Some(out) => {
-            let cannot = |error| {
-                Failure::environment(format!("cannot write {}", out.display())).because::<std::io::Error>(error)
-            };
+            let cannot =
+                |error: std::io::Error| Failure::environment(format!("cannot write {}", out.display())).because(error);
             let device = FileDevice::new(create(out)?).map_err(cannot)?;
             let layer = layers::write_image(input, &device, &options()).map_err(|error| refused(path, error))?;
             device.file().set_len(layer.ext4_size).map_err(cannot)?;
