@@ -17,6 +17,7 @@ pub mod data_drive;
 pub mod firmware;
 pub mod initrd;
 pub mod inspect;
+pub mod layers;
 pub mod modules;
 pub mod overlay;
 pub mod qcow2;

@@ -118,8 +118,13 @@ pub(crate) fn parent(data: &[u8]) -> (Vec<u8>, [u8; HASH]) {
 
 /// Hashes whole blocks several at a time; gives their number.
 pub fn hash_blocks(data: &[u8], out: &mut [[u8; HASH]]) -> usize {
+    hash_blocks_salted(&VERITY_SALT, data, out)
+}
+
+/// The same with another salt, for trees that are not ours.
+pub fn hash_blocks_salted(salt: &[u8; 32], data: &[u8], out: &mut [[u8; HASH]]) -> usize {
     let blocks: Vec<&[u8]> = data.chunks_exact(BLOCK).take(out.len()).collect();
-    tape_sha256::hash_many_prefixed(&VERITY_SALT, &blocks, &mut out[..blocks.len()]);
+    tape_sha256::hash_many_prefixed(salt, &blocks, &mut out[..blocks.len()]);
     blocks.len()
 }
 

@@ -5,6 +5,27 @@ macro_rules! layers_codes {
         $next! {
             [$($rest)*]
             $($before)*
+            // Root hashes of container layers.
+            LayerTar = "E-LAYER-TAR", "A layer's tar file cannot be read",
+                "It is truncated, or a header, PAX record or sparse map is malformed.",
+                "Readers that guess give the layer different contents and hashes.",
+                "Save or pull the image again; if it stays, rebuild the layer with another tool.";
+            LayerConflict = "E-LAYER-CONFLICT", "Two entries of a layer contradict each other",
+                "A path is written twice with contents, a file stands in for a folder, or a folder for a file.",
+                "The host refuses the layer, too: the container would never start.",
+                "Rebuild the layer so that it names each path once.";
+            LayerLink = "E-LAYER-LINK", "A hard link of a layer leads nowhere",
+                "Its target is a folder, or is not in the same layer before the link.",
+                "The host refuses the layer, too: the container would never start.",
+                "Rebuild the layer with the link's target in it, before the link.";
+            LayerXattr = "E-LAYER-XATTR", "Extended attributes do not fit into a layer",
+                "A file's attributes take more than an inode and one block have room for, or a name is too long.",
+                "The host refuses the layer, too: the container would never start.",
+                "Remove attributes from the file that is named.";
+            LayerSize = "E-LAYER-SIZE", "A layer is too large",
+                "A file or the image has more than 128 GiB, a file or folder more than 65000 links, or there are too many files.",
+                "The host refuses the layer, too: the container would never start.",
+                "Split the layer.";
             SgxStream = "E-SGX-STREAM", "The enclave stream (SGXS) is malformed or not canonical",
                 "A record is cut off or unknown, a page lies outside of the enclave, twice or out of order, or a chunk is not aligned.",
                 "The same enclave could be written in two ways, or the number would belong to no enclave that can be loaded.",

@@ -19,6 +19,10 @@ pub enum MeasureCommand {
     #[command(after_help = "Examples:\n  confide measure sgx enclave.sgxs --sigstruct enclave.sig\n  \
         confide measure sgx enclave --heap-size 0x2000000 --stack-size 0x20000 --threads 4")]
     Sgx(SgxArgs),
+    /// The dm-verity root hashes of container layers, base first, as CCE policies name them
+    #[command(after_help = "Examples:\n  confide measure layers image.tar --json\n  \
+        confide measure layers --layer layer.tar --output layer.ext4")]
+    Layers(LayersArgs),
     /// Why two measurements differ, component by component
     #[command(after_help = "Examples:\n  confide measure diff bundle-a bundle-b\n  \
         confide measure diff old.sgxs new.sgxs\n  confide measure diff bundle --reported 6ae57ac1…")]
@@ -106,6 +110,26 @@ pub struct LayoutArgs {
     /// Lay out an ELF enclave for debugging
     #[arg(long)]
     pub debug: bool,
+}
+
+/// Arguments of `measure layers`.
+#[derive(Debug, Args)]
+pub struct LayersArgs {
+    /// Archives that `docker save` wrote, or OCI layouts (tar file or folder)
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<PathBuf>,
+    /// Name or digest of the image, where an archive holds several
+    #[arg(long, value_name = "NAME", conflicts_with = "layer")]
+    pub image: Option<String>,
+    /// Each file is a layer itself (a tar file that is not compressed), not an image
+    #[arg(long)]
+    pub layer: bool,
+    /// Write the layer's ext4 image to this file
+    #[arg(long, value_name = "FILE", requires = "layer")]
+    pub output: Option<PathBuf>,
+    /// Write the layer to this file, with entries inserted for the folders that have none
+    #[arg(long, value_name = "FILE", requires = "layer", conflicts_with = "output")]
+    pub repack: Option<PathBuf>,
 }
 
 /// Arguments of `measure diff`.

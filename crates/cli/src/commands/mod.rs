@@ -13,6 +13,7 @@ mod inspect;
 mod launch;
 mod measure;
 mod measure_diff;
+mod measure_layers;
 mod measure_sgx;
 mod reference;
 mod secret;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result {
         Command::Measure(MeasureCommand::Tdx(args)) => measure_sgx::tdx(&args, context),
         Command::Measure(MeasureCommand::Sgx(args)) => measure_sgx::sgx(&args, context),
         Command::Measure(MeasureCommand::Diff(args)) => measure_diff::diff(&args, context),
+        Command::Measure(MeasureCommand::Layers(args)) => measure_layers::run(&args, context),
         Command::Evidence(EvidenceCommand::Get(args)) => evidence::get(&args, context),
         Command::Evidence(EvidenceCommand::Verify(args)) => evidence::verify::run(&args, context),
         Command::Evidence(EvidenceCommand::FetchCollateral(args)) => evidence::fetch::run(&args, context),

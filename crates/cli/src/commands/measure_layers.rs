@@ -1,0 +1,122 @@
+//! `confide measure layers`: the root hashes that a CCE policy names, and what may make a host see others.
+
+use crate::Context;
+use crate::args::LayersArgs;
+use crate::outcome::{Failure, Outcome, Result};
+use image::archive::{ArchiveError, Image, Opening};
+use image::layers::{self, Layer, LayerError, Options};
+use sealed::FileDevice;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+/// Most bytes that the compressed layers of an image may unpack to.
+const UNPACKED: u64 = 512 << 30;
+
+/// `confide measure layers`.
+pub(super) fn run(args: &LayersArgs, context: &Context) -> Result {
+    if (args.output.is_some() || args.repack.is_some()) && args.images.len() > 1 {
+        return Err(Failure::usage("--output and --repack are for one layer").hint("name one file"));
+    }
+    let mut answers = Vec::new();
+    for path in &args.images {
+        let layers = if args.layer { one(path, args)? } else { all(path, args.image.as_deref())? };
+        for (number, finding) in findings(&layers) {
+            context.printer.warn(format!("{}: layer {number}: {finding}", path.display()));
+        }
+        answers.push(answer(path, &layers));
+    }
+    let text = || {
+        let hashes = |answer: &Value| lines(answer, answers.len() > 1);
+        answers.iter().map(hashes).collect::<Vec<_>>().join("\n")
+    };
+    match answers.as_slice() {
+        [answer] => context.printer.data(answer, text),
+        several => context.printer.data(&json!({ "images": several }), text),
+    }
+    Ok(Outcome::Done)
+}
+
+/// The layers of an image.
+fn all(path: &Path, reference: Option<&str>) -> Result<Vec<Layer>> {
+    let scratch = std::env::temp_dir();
+    let opening = Opening { reference, scratch: &scratch, limit: UNPACKED, cancelled: &|| false };
+    let image = Image::open(path, &opening).map_err(|error| unusable(path, error))?;
+    layers::image_layers(&image, &options()).map_err(|error| refused(path, error))
+}
+
+/// A layer that is a file.
+fn one(path: &Path, args: &LayersArgs) -> Result<Vec<Layer>> {
+    let create = |out: &Path| {
+        File::create(out)
+            .map_err(|error| Failure::environment(format!("cannot write {}", out.display())).because(error))
+    };
+    let mut input = open(path)?;
+    if let Some(out) = &args.repack {
+        layers::repack(input, BufWriter::new(create(out)?)).map_err(|error| refused(path, error))?;
+        input = open(out)?;
+    }
+    let layer = match &args.output {
+        Some(out) => {
+            let cannot =
+                |error: std::io::Error| Failure::environment(format!("cannot write {}", out.display())).because(error);
+            let device = FileDevice::new(create(out)?).map_err(cannot)?;
+            let layer = layers::write_image(input, &device, &options()).map_err(|error| refused(path, error))?;
+            device.file().set_len(layer.ext4_size).map_err(cannot)?;
+            layer
+        }
+        None => layers::root_hash(input, &options()).map_err(|error| refused(path, error))?,
+    };
+    Ok(vec![layer])
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| Failure::environment(format!("cannot read {}", path.display())).because(error))
+}
+
+fn options() -> Options {
+    Options { threads: std::thread::available_parallelism().map_or(1, usize::from) }
+}
+
+fn findings(layers: &[Layer]) -> impl Iterator<Item = (usize, &layers::Lint)> {
+    layers.iter().zip(1..).flat_map(|(layer, number)| layer.findings.iter().map(move |finding| (number, finding)))
+}
+
+fn answer(path: &Path, layers: &[Layer]) -> Value {
+    let findings: Vec<Value> = findings(layers)
+        .map(|(number, finding)| {
+            json!({
+                "layer": number, "kind": finding.kind, "count": finding.count,
+                "examples": finding.examples, "advice": finding.kind.advice(),
+            })
+        })
+        .collect();
+    let hashes: Vec<String> = layers.iter().map(|layer| layer.root_hash.to_string()).collect();
+    json!({ "image": path.display().to_string(), "layers": hashes, "findings": findings })
+}
+
+/// A hash a line; with several images each line names its own.
+fn lines(answer: &Value, named: bool) -> String {
+    let hashes = answer["layers"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let name = answer["image"].as_str().filter(|_| named);
+    let line = |hash: &str| name.map_or_else(|| hash.to_owned(), |name| format!("{hash}  {name}"));
+    hashes.map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn refused(path: &Path, error: LayerError) -> Failure {
+    match error {
+        LayerError::Archive(error) => unusable(path, error),
+        error => match error.refusal() {
+            Some(code) => Failure::refused(format!("{} has no root hashes", path.display())).because(error).code(code),
+            None => Failure::environment(format!("{} cannot be measured", path.display())).because(error),
+        },
+    }
+}
+
+fn unusable(path: &Path, error: ArchiveError) -> Failure {
+    match error.code() {
+        Some(code) => Failure::refused(format!("{} cannot be used", path.display())).because(error).code(code),
+        None => Failure::environment(format!("{} cannot be used", path.display())).because(error),
+    }
+}
