@@ -45,6 +45,14 @@ enum Source {
     Containers { name: String, containers: Vec<Spec>, fragments: Vec<Fragment> },
 }
 
+/// One policy to make.
+struct Wanted<'a> {
+    name: &'a str,
+    group: Option<&'a Group>,
+    containers: &'a [Spec],
+    fragments: &'a [Fragment],
+}
+
 /// A policy with what is to be said about it.
 struct Made<'a> {
     name: &'a str,
@@ -89,19 +97,19 @@ impl Source {
     }
 
     fn policies(&self, args: &AciPolicyArgs, context: &Context) -> Result<Vec<Made<'_>>> {
-        let groups = self.groups(args)?;
-        let specs: Vec<&Spec> = groups.iter().flat_map(|(.., specs, _)| specs.iter()).collect();
+        let wanted = self.wanted(args)?;
+        let specs: Vec<&Spec> = wanted.iter().flat_map(|wanted| wanted.containers).collect();
         let images = Archives::of(args)?.facts(&specs, context)?;
         let layout = if args.outraw_pretty_print { Layout::Pretty } else { Layout::Compact };
-        let further = args.fragments_json.as_deref().map(|path| fragments(path)).transpose()?.unwrap_or_default();
+        let further = args.fragments_json.as_deref().map(fragment_file).transpose()?.unwrap_or_default();
         let mut made = Vec::new();
-        for (name, group, specs, fragments) in groups {
+        for Wanted { name, group, containers, fragments } in wanted {
             let mut options = options(args, group);
             options.fragments = fragments.iter().chain(&further).cloned().collect();
-            let policy = cce::policy(specs, &images, &options);
+            let policy = cce::policy(containers, &images, &options);
             let policy = policy.map_err(|error| refused(format!("cannot make the policy of `{name}`"), error))?;
             let existing = existing(group, args)?;
-            let mut lints = cce::lint(&policy, specs, &images);
+            let mut lints = cce::lint(&policy, containers, &images);
             let open = match &existing {
                 Some(existing) => existing.allows_all(),
                 None => args.diff,
@@ -116,24 +124,24 @@ impl Source {
         Ok(made)
     }
 
-    /// Name, group, containers and fragments of each policy to make.
-    #[expect(clippy::type_complexity, reason = "read in one place, a type of its own would say no more")]
-    fn groups(&self, args: &AciPolicyArgs) -> Result<Vec<(&str, Option<&Group>, &[Spec], &[Fragment])>> {
-        Ok(match self {
-            Self::Containers { name, containers, fragments } => vec![(name, None, containers, fragments)],
-            Self::Template { template, .. } => {
-                let all = args.group.is_none() && (args.in_place || args.output.is_some() || args.diff);
-                let chosen = match all {
-                    true => template.groups.iter().collect(),
-                    false => vec![one_group(template, args.group.as_deref())?],
-                };
-                let one = |group: &'_ Group| -> (&str, Option<&Group>, &[Spec], &[Fragment]) {
-                    let group: &Group = group;
-                    (&group.name, Some(group), &group.containers, &[])
-                };
-                chosen.into_iter().map(one).collect()
+    fn wanted(&self, args: &AciPolicyArgs) -> Result<Vec<Wanted<'_>>> {
+        let template = match self {
+            Self::Template { template, .. } => template,
+            Self::Containers { name, containers, fragments } => {
+                return Ok(vec![Wanted { name, group: None, containers, fragments }]);
             }
-        })
+        };
+        let all = args.group.is_none() && (args.in_place || args.output.is_some() || args.diff);
+        let groups = match all {
+            true => template.groups.iter().collect(),
+            false => vec![one_group(template, args.group.as_deref())?],
+        };
+        let mut wanted = Vec::new();
+        for group in groups {
+            let containers = &group.containers;
+            wanted.push(Wanted { name: &group.name, group: Some(group), containers, fragments: &[] });
+        }
+        Ok(wanted)
     }
 }
 
@@ -152,7 +160,7 @@ fn options(args: &AciPolicyArgs, group: Option<&Group>) -> Options {
     }
 }
 
-fn fragments(path: &Path) -> Result<Vec<Fragment>> {
+fn fragment_file(path: &Path) -> Result<Vec<Fragment>> {
     cce::fragments(&text(path)?).map_err(|error| refused(format!("cannot read {}", path.display()), error))
 }
 
