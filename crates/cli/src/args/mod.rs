@@ -1,11 +1,13 @@
 //! The command line as types. The doc comments here are the help texts; names are contracts.
 
+mod aci;
 mod admin;
 mod build;
 mod evidence;
 mod measure;
 mod run;
 
+pub use aci::*;
 pub use admin::*;
 pub use build::*;
 pub use evidence::*;
@@ -53,6 +55,9 @@ pub enum Command {
     Evidence(EvidenceCommand),
     /// Say what a refusal means and what to change
     Explain(ExplainArgs),
+    /// Confidential container groups of Azure: their policy, and why it refused
+    #[command(subcommand)]
+    Aci(AciCommand),
     /// Run a key broker
     #[command(subcommand)]
     Broker(BrokerCommand),

@@ -51,7 +51,7 @@ fn last_refusal(api: &BrokerApi) -> Result<String> {
         .ok_or_else(|| Failure::refused("no decision of this broker was a refusal"))
 }
 
-fn code_json(code: Code) -> Value {
+pub(super) fn code_json(code: Code) -> Value {
     let page = code.page();
     serde_json::json!({ "code": code.name(), "title": page.title, "cause": page.cause, "risk": page.risk, "fix": page.fix })
 }

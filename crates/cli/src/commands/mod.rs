@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod aci;
 mod audit;
 mod broker;
 mod build;
@@ -40,6 +41,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result {
         Command::Evidence(EvidenceCommand::FetchCollateral(args)) => evidence::fetch::run(&args, context),
         Command::Evidence(EvidenceCommand::Show(args)) => evidence::show(&args, context),
         Command::Explain(args) => explain::run(&args, context),
+        Command::Aci(command) => aci::run(&command, context),
         Command::Broker(BrokerCommand::Init(args)) => broker::init(&args, context),
         Command::Broker(BrokerCommand::Serve(args)) => broker::serve(&args, context),
         Command::Broker(BrokerCommand::Status(args)) => broker::status(&args, context),
