@@ -276,7 +276,7 @@ fn layer_merge(bytes: &[u8]) {
 }
 
 fn layer_hash(bytes: &[u8]) {
-    let _ = image::layers::root_hash(bytes, &image::layers::Options::default());
+    let _ = image::layers::root_hash(bytes, &image::layers::Options { threads: 1 });
 }
 
 fn cpio(bytes: &[u8]) {
@@ -311,10 +311,10 @@ fn luks2_header(bytes: &[u8]) {
 }
 
 fn ext4(bytes: &[u8]) {
-    if let Ok(reader) = sealed::ext4::Reader::open(InMemory(bytes)) {
-        if let Ok(root) = reader.lookup(b"") {
-            let _ = reader.list(root);
-        }
+    if let Ok(reader) = sealed::ext4::Reader::open(InMemory(bytes))
+        && let Ok(root) = reader.lookup(b"")
+    {
+        let _ = reader.list(root);
     }
 }
 

@@ -188,9 +188,12 @@ impl Refused {
     }
 }
 
+/// Whether bytes look like a kind of evidence.
+type LooksLike = fn(&[u8]) -> bool;
+
 /// The kind of some evidence, by its bytes.
 pub(crate) fn detect(bytes: &[u8]) -> Option<Kind> {
-    let kinds: [(Kind, fn(&[u8]) -> bool); 5] = [
+    let kinds: [(Kind, LooksLike); 5] = [
         (Kind::Snp, snp::looks_like),
         (Kind::AzSnpVtpm, azure::looks_like),
         (Kind::Tpm, tpm::looks_like),

@@ -107,10 +107,10 @@ pub(crate) fn open(bytes: &[u8], path: &Path, key: Option<&Path>) -> Result<Vec<
     let signature = bundle.signature.take().and_then(|text| STANDARD.decode(text).ok());
     let signature = signature.ok_or_else(|| wrong("it is not signed"))?;
     let own = STANDARD.decode(&bundle.public_key).map_err(|_| wrong("its key is not base64"))?;
-    if let Some(path) = key {
-        if public_key(path)? != own {
-            return Err(wrong("another key than the one given signed it").hint("ask who made it for their public key"));
-        }
+    if let Some(path) = key
+        && public_key(path)? != own
+    {
+        return Err(wrong("another key than the one given signed it").hint("ask who made it for their public key"));
     }
     UnparsedPublicKey::new(&ED25519, &own)
         .verify(&signed_bytes(&bundle)?, &signature)
