@@ -79,7 +79,9 @@ fn every_link_leads_to_a_file() {
 #[test]
 fn every_page_is_short_and_labels_its_fences() {
     for (name, text) in pages() {
-        assert!(text.lines().count() < 400, "{name} has 400 lines or more");
+        // The list of all commands grows with them: it is looked things up in, not read.
+        let generated = name.ends_with("reference/command-line.md");
+        assert!(generated || text.lines().count() < 400, "{name} has 400 lines or more");
         assert!(text.starts_with("# "), "{name} does not open with its title");
         let opening = text.lines().filter(|line| line.starts_with("```")).step_by(2);
         for fence in opening {

@@ -93,12 +93,14 @@ fn expected(kind: Kind, question: &Question<'_>) -> Result<Expected> {
         let floor = values.isv_svn.unwrap_or(0);
         let mrenclave = wanted.allowed(values.mrenclave);
         let (mrsigner, product) = (wanted.allowed(values.mrsigner), wanted.allowed(values.isv_prod_id));
-        let expected = SgxExpected::strict(mrenclave, mrsigner, product, floor);
+        let mut expected = SgxExpected::strict(mrenclave, mrsigner, product, floor);
+        expected.debugging = debugging(question);
         (ExpectedBody::Sgx(Box::new(expected)), values.tcb)
     } else {
         let values: TdxWanted = wanted.values(kind)?;
         let rtmr = [values.rtmr0, values.rtmr1, values.rtmr2, values.rtmr3].map(|values| wanted.allowed(values));
         let mut expected = TdxExpected::strict(wanted.allowed(values.mr_td), rtmr);
+        expected.debugging = debugging(question);
         expected.mr_config_id = wanted.allowed(values.mr_config_id);
         expected.mr_owner = wanted.allowed(values.mr_owner);
         expected.mr_owner_config = wanted.allowed(values.mr_owner_config);
@@ -109,6 +111,13 @@ fn expected(kind: Kind, question: &Question<'_>) -> Result<Expected> {
         (ExpectedBody::Tdx(Box::new(expected)), values.tcb)
     };
     Ok(Expected { report_data, tcb: rules(&tcb, question)?, platform: PlatformRules::any(&why), body })
+}
+
+fn debugging(question: &Question<'_>) -> Tolerance {
+    match &question.allow_debug {
+        Some(reason) => Tolerance::Tolerated { reason: reason.clone() },
+        None => Tolerance::Refused,
+    }
 }
 
 /// `UpToDate` and what the file names; with `--accept-any` everything but `Revoked`.

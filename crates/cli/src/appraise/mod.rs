@@ -47,6 +47,8 @@ pub(crate) struct Question<'a> {
     pub(crate) enrolled: Vec<PathBuf>,
     /// Refuse without a revocation list.
     pub(crate) require_crl: bool,
+    /// Why a TEE that the host can debug is let pass; it is refused otherwise.
+    pub(crate) allow_debug: Option<String>,
     /// Refuse below these patch levels.
     pub(crate) floors: Option<Floors>,
 }

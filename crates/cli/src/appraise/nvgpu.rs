@@ -184,9 +184,10 @@ fn expected(
         (versions, None) => VersionRule::OneOf(versions.to_vec()),
     };
     // Values that were given are compared with; a device for which none were given is refused, unless anything will do.
-    let ids = device.evidence.rim_ids(device.architecture);
-    let references = |id: &Option<String>| {
-        let given = golden.iter().any(|golden| id.as_deref() == Some(golden.tag_id.as_str()));
+    let references = |version: Option<&str>| {
+        let given = golden
+            .iter()
+            .any(|golden| version.is_some_and(|version| golden.colloquial_version.eq_ignore_ascii_case(version)));
         match &question.wanted {
             super::Wanted::Any { reason } if !given => {
                 References::Waived { reason: format!("{reason}; no RIM for it was given") }
@@ -201,8 +202,8 @@ fn expected(
         modes: Allowed::any(&why),
         driver: rule(&wanted.driver, &wanted.driver_at_least),
         vbios: rule(&wanted.vbios, &wanted.vbios_at_least),
-        driver_golden: references(&ids.driver),
-        vbios_golden: references(&ids.vbios),
+        driver_golden: references(device.evidence.driver_version()),
+        vbios_golden: references(Some(device.evidence.vbios_version())),
     })
 }
 

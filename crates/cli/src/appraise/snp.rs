@@ -92,6 +92,9 @@ fn expected(question: &Question<'_>) -> Result<Expected> {
         }
         Wanted::Any { reason } => any(reason, report_data),
     };
+    if let Some(reason) = &question.allow_debug {
+        expected.debugging = Debugging::Allowed { reason: reason.clone() };
+    }
     if let Some(floors) = &question.floors {
         expected.tcb_floor = floors.snp_floor();
     }

@@ -109,6 +109,9 @@ pub struct EvidenceVerifyArgs {
     /// Refuse when no revocation list is among the collateral
     #[arg(long)]
     pub require_crl: bool,
+    /// Let a TEE pass that its host can debug, for this reason (snp, sgx, tdx)
+    #[arg(long, value_name = "REASON")]
+    pub allow_debug: Option<String>,
     /// Refuse patch levels below the vendors' bulletins: the shipped table, or a newer one
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "shipped")]
     pub floors: Option<String>,

@@ -144,6 +144,7 @@ fn verify(kind: EvidenceKind, file: &Path, bytes: &[u8], have: &[(Stored, bool)]
         report_data: None,
         nonce: None,
         enrolled: Vec::new(),
+        allow_debug: None,
         require_crl: false,
         floors: None,
     };

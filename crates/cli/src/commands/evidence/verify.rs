@@ -37,6 +37,7 @@ pub(crate) fn run(args: &EvidenceVerifyArgs, context: &Context) -> Result {
         nonce: args.nonce.as_deref().map(nonce).transpose()?,
         enrolled: args.enrolled_key.clone(),
         require_crl: args.require_crl,
+        allow_debug: args.allow_debug.clone(),
         floors,
     };
     match appraise::verify(kind, &question)? {
