@@ -526,3 +526,38 @@ fn of_several_evaluations_the_latest_valid_one_counts() {
     }
     assert_eq!(heap.verify().unwrap().platforms().len(), before + 3);
 }
+
+/// The vectors hold no quotes of these two kinds, so they are made of others, and signed again.
+#[test]
+fn sgx_quotes_of_version_4_and_extended_reports_are_read() {
+    let Some(folder) = vectors() else { return };
+    // Version 4 puts what certifies the attestation key into a container of its own.
+    let world = World::of(&folder, SGX);
+    let layout = Layout::of(&world.quote).unwrap();
+    let (head, rest) = world.quote.split_at(layout.signed + 4 + 128);
+    let outer = [6_u16.to_le_bytes().as_slice(), &u32::try_from(rest.len()).unwrap().to_le_bytes()].concat();
+    let mut quote = [head, &outer, rest].concat();
+    quote.splice(0..2, [4, 0]);
+    let world = World { quote, ..world };
+    let claims = world.with_body(|_| ());
+    assert_eq!((claims.quote_version, claims.tee), (4, DcapTee::Sgx));
+    assert_eq!(claims.tcb.status, TcbStatus::ConfigurationAndSWHardeningNeeded);
+
+    let world = World::of(&folder, "tdx/google_v5_sample");
+    let layout = Layout::of(&world.quote).unwrap();
+    let (head, rest) = world.quote.split_at(layout.signed);
+    let more: Vec<u8> = (0..237).map(|number| u8::try_from(number).unwrap()).collect();
+    let mut quote = [head, &more, rest].concat();
+    quote.splice(48..54, [4, 0, 0x75, 3, 0, 0]);
+    let world = World { quote, ..world };
+    let issued = |text: &mut Value| text["issueDate"] = json!("2025-01-01T00:00:00Z");
+    let claims = world.check(|_| (), issued, issued).unwrap();
+    assert_eq!(claims.tcb.status, TcbStatus::UpToDate);
+    let DcapBody::Tdx(body) = &claims.body else { panic!("a trust domain") };
+    let extended = body.extended.as_ref().unwrap();
+    assert_eq!((body.report, extended.vm_id), ("1.5-ex", 0));
+    assert_eq!(extended.td_id, hex::encode(more.get(1..33).unwrap()));
+    assert_eq!(extended.current_service_td_attributes, hex::encode(more.get(229..237).unwrap()));
+    // A service TD that is bound now counts, whatever was bound at creation.
+    refused(&tdx(), &claims, Code::DcapAttributes);
+}

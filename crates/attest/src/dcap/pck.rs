@@ -37,12 +37,13 @@ impl PckChain {
             _ => return Err(DcapError::ChainShape { what: "has more than three certificates" }),
         };
         let root_valid = root.map(|der| root_of(der, checked)).transpose()?;
-        let parsed = Certificate::parse(authority, Role::PckCa)?;
         // A check that was made over these bytes is not made again.
-        if !checked.authorities.iter().any(|known| &known.der == authority) {
-            parsed.check_signed_by(&checked.anchor)?;
-        }
-        Self::of_leaf(leaf, Authority::of(&parsed), root_valid)
+        let known = checked.authorities.iter().find(|known| &known.der == authority).cloned();
+        let check = || {
+            let authority = Certificate::parse(authority, Role::PckCa)?;
+            checked.check_signed_by_root(&authority).map(|()| Authority::of(&authority))
+        };
+        Self::of_leaf(leaf, known.map_or_else(check, Ok)?, root_valid)
     }
 
     /// A chain to a platform's certificate of the collateral.
@@ -144,6 +145,6 @@ fn root_of(der: &[u8], checked: &Checked) -> Result<(u64, u64), DcapError> {
     }
     let root = Certificate::parse(der, Role::Root)?;
     root.check_pinned(&checked.anchor)?;
-    root.check_signed_by(&checked.anchor)?;
+    checked.check_signed_by_root(&root)?;
     Ok(root.valid)
 }

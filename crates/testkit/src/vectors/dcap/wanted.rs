@@ -148,7 +148,13 @@ pub(super) fn differing_field(expected: &Value, quote: &Quote, length: usize) ->
             ("isv_svn", json!(claims.isv_svn)),
             ("debug", json!(claims.flags.debug())),
         ]),
-        DcapBody::Tdx(claims) => found.extend(of_domain(claims)),
+        DcapBody::Tdx(claims) => {
+            let (name, report) = (text(expected, "td_report"), claims.report);
+            if !name.is_empty() && !is_report(name, report) {
+                return Some(format!("td_report is {report}, the manifest says {name}"));
+            }
+            found.extend(of_domain(claims));
+        }
     }
     let platform = quote.claimed_platform().ok();
     if let Some(platform) = &platform {
@@ -162,15 +168,17 @@ pub(super) fn differing_field(expected: &Value, quote: &Quote, length: usize) ->
     })
 }
 
+/// Whether a manifest's name of a report (`TD10`, `TD15`, `TD15Ex`) is that of a version, however it is written. An
+/// extended report of 1.5 is one of 1.5, too.
+fn is_report(name: &str, version: &str) -> bool {
+    let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+    let version = format!("TD{}", plain(version));
+    plain(name) == version || (version == "TD15EX" && plain(name) == "TD15")
+}
+
 fn of_domain(claims: &TdxClaims) -> Vec<(&'static str, Value)> {
     let [rtmr0, rtmr1, rtmr2, rtmr3] = claims.rtmr;
-    let report = match claims.report {
-        "1.0" => "TD10",
-        "1.5" => "TD15",
-        _ => "TD15Ex",
-    };
     vec![
-        ("td_report", json!(report)),
         ("tee_tcb_svn", json!(claims.tee_tcb_svn)),
         ("mr_seam", json!(claims.mr_seam.to_string())),
         ("td_attributes", json!(hex::encode(claims.attributes.0.to_le_bytes()))),
