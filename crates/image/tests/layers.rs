@@ -130,7 +130,7 @@ fn a_layer_that_ends_early_is_refused_but_for_its_padding() {
     for cut in 1..bytes.len() {
         match measured(bytes.get(..cut).unwrap()) {
             // Go takes a missing end, and an end in the padding, for the end.
-            Ok(layer) => assert!((cut >= 1212 && cut <= 1536) || cut == 2048 && layer == whole, "{cut}"),
+            Ok(layer) => assert!((1212..=1536).contains(&cut) || cut == 2048 && layer == whole, "{cut}"),
             Err(error) => assert!(matches!(error, LayerError::Truncated { .. }), "{cut}: {error}"),
         }
     }

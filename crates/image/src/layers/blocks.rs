@@ -16,7 +16,7 @@ const BLOCK_LENGTH: usize = BLOCK as usize;
 /// Blocks whose hashes fill one block of the level above.
 const GROUP: usize = FAN_OUT as usize;
 /// Bytes that are handed to a thread at once.
-const CHUNK: usize = 2 * GROUP * BLOCK_LENGTH;
+const CHUNK: usize = GROUP * BLOCK_LENGTH;
 /// hcsshim's salt.
 const SALT: [u8; 32] = [0; 32];
 
