@@ -1,14 +1,17 @@
 //! The device chain: leaf (firmware), boot ROM (device), intermediate, chip, NVIDIA Device Identity CA.
 //!
-//! *Guarantees* of a [`Device`]: five P-384 certificates in this order, up to the root given, all in date.
-//! *Does not check* revocation and the firmware id: verification does.
+//! *Guarantees* of a [`VerifiedChain`]: five P-384 certificates in this order, up to the root given, all in date and in
+//! the revocation state that policy asks for, at the time given.
+//! *Does not check* the firmware id: verification of evidence does.
 
 use super::certificate::{Certificate, ChainError, verify_chain};
 use super::error::GpuError;
 use super::fwid;
+use super::revocation::RevocationInput;
+use super::roots::{NvidiaRoots, Roots};
 use claims::UnixTime;
 use claims::bytes::Digest384;
-use claims::nvgpu::Architecture;
+use claims::nvgpu::{Architecture, Revocation};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -25,9 +28,20 @@ pub struct DeviceChain {
     certificates: Vec<Vec<u8>>,
 }
 
-/// A chain that ends at the root given.
-pub(super) struct Device<'a> {
-    pub(super) chain: Vec<Certificate<'a>>,
+/// A device whose chain ends at the roots `R`. Kept, it makes the next evidence of the device cost one signature check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedChain<R: Roots = NvidiaRoots> {
+    pub(super) roots: R,
+    pub(super) device: Device,
+    pub(super) revocation: Vec<Revocation>,
+    pub(super) checked_at: UnixTime,
+}
+
+/// What a chain says about its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Device {
+    /// The key that signs evidence.
+    pub(super) key: Vec<u8>,
     pub(super) architecture: Architecture,
     /// As RIMs name it.
     pub(super) chip: String,
@@ -66,11 +80,48 @@ impl DeviceChain {
         &self.certificates
     }
 
-    pub(super) fn verify(&self, pin: &Digest384, now: UnixTime) -> Result<Device<'_>, GpuError> {
-        let chain = verify_chain(&self.certificates, LENGTH..=LENGTH, pin, now)?;
-        let place =
-            |place: usize| chain.get(place).ok_or(ChainError::Length { got: chain.len(), wanted: LENGTH.to_string() });
-        let (leaf, rom) = (place(0)?, place(1)?);
+    /// Verifies the chain and its revocation state. Production gives [`NvidiaRoots`].
+    pub fn verify<R: Roots>(
+        &self,
+        roots: &R,
+        revocation: &RevocationInput,
+        now: UnixTime,
+    ) -> Result<VerifiedChain<R>, GpuError> {
+        attested(self, roots, revocation, now)
+    }
+}
+
+impl<R: Roots> VerifiedChain<R> {
+    /// Generation of the device.
+    pub fn architecture(&self) -> Architecture {
+        self.device.architecture
+    }
+
+    /// The time that was given as now: dates and revocation were judged then.
+    pub fn checked_at(&self) -> UnixTime {
+        self.checked_at
+    }
+}
+
+/// The whole verification. `grep attested` finds every place where trust begins.
+fn attested<R: Roots>(
+    chain: &DeviceChain,
+    roots: &R,
+    revocation: &RevocationInput,
+    now: UnixTime,
+) -> Result<VerifiedChain<R>, GpuError> {
+    let certificates = verify_chain(&chain.certificates, LENGTH..=LENGTH, &roots.device(), now)?;
+    // The device makes its leaf itself, so no responder knows it.
+    let revocation = revocation.check(&certificates, 1, now)?;
+    let device = Device::read(&certificates)?;
+    Ok(VerifiedChain { roots: roots.clone(), device, revocation, checked_at: now })
+}
+
+impl Device {
+    fn read(chain: &[Certificate<'_>]) -> Result<Self, GpuError> {
+        let [leaf, rom, ..] = chain else {
+            return Err(ChainError::Length { got: chain.len(), wanted: LENGTH.to_string() }.into());
+        };
         let hwmodel = rom.common_name().unwrap_or_default();
         let chip = first_word(&hwmodel);
         let architecture = match chip {
@@ -84,22 +135,15 @@ impl DeviceChain {
         if first_word(&firmware) != chip {
             return Err(GpuError::UnknownChip { got: firmware });
         }
-        Ok(Device {
+        Ok(Self {
+            key: leaf.key.clone(),
             architecture,
             chip: chip.replace('_', ""),
             ueid: decimal(leaf.parsed.serial_number.as_bytes()),
             device_id: hex::encode(rom.parsed.serial_number.as_bytes()),
             fwids: fwid::read(leaf)?,
             hwmodel,
-            chain,
         })
-    }
-}
-
-impl Device<'_> {
-    /// The key that signs evidence.
-    pub(super) fn key(&self) -> &[u8] {
-        self.chain.first().map_or(&[], |leaf| leaf.key.as_slice())
     }
 }
 

@@ -45,10 +45,17 @@ struct Entry {
     certificate: String,
 }
 
+/// Trustee's form.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Trustee {
+pub(crate) struct Trustee {
     device_evidence_list: Vec<Entry>,
+}
+
+impl Trustee {
+    pub(crate) fn read(self) -> Result<Vec<SentDevice>, GpuError> {
+        read(self.device_evidence_list)
+    }
 }
 
 /// Parses either form. For fuzzing, this is a plain function of bytes.
@@ -63,9 +70,12 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<SentDevice>, GpuError> {
     } else {
         serde_json::from_slice::<Trustee>(bytes).map(|trustee| trustee.device_evidence_list)
     };
-    let entries = entries.map_err(|error| malformed(error.to_string()))?;
+    read(entries.map_err(|error| malformed(error.to_string()))?)
+}
+
+fn read(entries: Vec<Entry>) -> Result<Vec<SentDevice>, GpuError> {
     if entries.len() > MAX_DEVICES {
-        return Err(malformed(format!("{} devices, at most {MAX_DEVICES} are read", entries.len())));
+        return Err(GpuError::Json { what: format!("{} devices, at most {MAX_DEVICES} are read", entries.len()) });
     }
     entries.into_iter().map(Entry::read).collect()
 }

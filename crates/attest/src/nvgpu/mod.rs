@@ -23,7 +23,7 @@ mod spdm;
 mod verify;
 
 pub use certificate::{ChainError, MAX_CERTIFICATE};
-pub use chain::{DeviceChain, MAX_CHAIN};
+pub use chain::{DeviceChain, MAX_CHAIN, VerifiedChain};
 pub use compare::Mismatch;
 pub use error::GpuError;
 pub use evidence::{Evidence, RimIds};

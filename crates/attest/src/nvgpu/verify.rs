@@ -5,7 +5,7 @@
 //! *Does not check* nonce, versions and measurements: [`VerifiedEvidence::appraise`] does.
 
 use super::certificate::signed_fixed;
-use super::chain::{Device, DeviceChain};
+use super::chain::{Device, DeviceChain, VerifiedChain};
 use super::error::GpuError;
 use super::evidence::Evidence;
 use super::expected::Expected;
@@ -43,7 +43,13 @@ impl Evidence {
         revocation: &RevocationInput,
         now: UnixTime,
     ) -> Result<VerifiedEvidence<R>, GpuError> {
-        attested(self, chain, roots, revocation, now)
+        self.verify_under(&chain.verify(roots, revocation, now)?)
+    }
+
+    /// The same for a chain that was verified before, and not too long ago: its dates and its revocation state are as
+    /// old as that.
+    pub fn verify_under<R: Roots>(&self, chain: &VerifiedChain<R>) -> Result<VerifiedEvidence<R>, GpuError> {
+        attested(self, chain)
     }
 }
 
@@ -95,24 +101,20 @@ impl<R: Roots> AppraisedDevice<R> {
 }
 
 /// The whole verification. `grep attested` finds every place where trust begins.
-fn attested<R: Roots>(
-    evidence: &Evidence,
-    chain: &DeviceChain,
-    roots: &R,
-    revocation: &RevocationInput,
-    now: UnixTime,
-) -> Result<VerifiedEvidence<R>, GpuError> {
-    let device = chain.verify(&roots.device(), now)?;
-    // The device makes its leaf itself, so no responder knows it.
-    let revocation = revocation.check(&device.chain, 1, now)?;
+fn attested<R: Roots>(evidence: &Evidence, chain: &VerifiedChain<R>) -> Result<VerifiedEvidence<R>, GpuError> {
+    let device = &chain.device;
     let (message, signature) = evidence.signed();
-    if !signed_fixed(device.key(), message, signature) {
+    if !signed_fixed(&device.key, message, signature) {
         return Err(GpuError::Signature);
     }
-    check_stated(evidence, &device)?;
+    check_stated(evidence, device)?;
     let stated = evidence.stated();
     let claims = DeviceClaims {
         architecture: device.architecture,
+        chip: stated.chip.as_ref().unwrap_or(&device.chip).clone(),
+        hwmodel: device.hwmodel.clone(),
+        ueid: device.ueid.clone(),
+        device_id: device.device_id.clone(),
         nonce: *evidence.nonce(),
         driver_version: stated.driver_version.clone(),
         vbios_version: stated.vbios_version.clone(),
@@ -120,18 +122,19 @@ fn attested<R: Roots>(
         fwid: stated.fwid,
         measurements: evidence.blocks().iter().map(|block| (block.index, block.value)).collect(),
         evidence: evidence.digest(),
-        revocation,
+        revocation: chain.revocation.clone(),
         measres: None,
-        chip: stated.chip.clone().unwrap_or(device.chip),
-        hwmodel: device.hwmodel,
-        ueid: device.ueid,
-        device_id: device.device_id,
     };
-    Ok(VerifiedEvidence { roots: roots.clone(), evidence: evidence.clone(), claims, checked_at: now })
+    Ok(VerifiedEvidence {
+        roots: chain.roots.clone(),
+        evidence: evidence.clone(),
+        claims,
+        checked_at: chain.checked_at,
+    })
 }
 
 /// What the evidence says about the device must be what its certificates say.
-fn check_stated(evidence: &Evidence, device: &Device<'_>) -> Result<(), GpuError> {
+fn check_stated(evidence: &Evidence, device: &Device) -> Result<(), GpuError> {
     let stated = evidence.stated();
     let architecture = device.architecture;
     if architecture.is_switch() == stated.driver_version.is_some() {
