@@ -10,8 +10,8 @@
 
 use super::error::CompositeError;
 use super::kbs::{self, DeviceNonces};
-use crate::snp;
 use crate::snp::Waiver;
+use crate::{dcap, snp};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest;
 use claims::bytes::Digest256;
@@ -34,6 +34,18 @@ impl BoundReport for snp::AppraisedReport {
 impl BoundReport for snp::VerifiedReport {
     fn bound(&self) -> ReportData {
         self.claims().report_data
+    }
+}
+
+impl BoundReport for dcap::AppraisedQuote {
+    fn bound(&self) -> ReportData {
+        self.claims().body.report_data()
+    }
+}
+
+impl BoundReport for dcap::VerifiedQuote {
+    fn bound(&self) -> ReportData {
+        self.claims().body.report_data()
     }
 }
 

@@ -83,7 +83,7 @@ impl Place {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "TEST");
         params.distinguished_name.push(DnType::CommonName, self.name.as_str());
-        params.is_ca = self.authority.clone().map_or(IsCa::NoCa, IsCa::Ca);
+        params.is_ca = self.authority.map_or(IsCa::NoCa, IsCa::Ca);
         params.key_usages = self.usages.clone();
         params.extended_key_usages = self.purposes.clone();
         params.not_before = date_time_ymd(self.years.0, 1, 1);
