@@ -1,6 +1,6 @@
 //! GPU evidence, its forgeries, RIMs, pairs of both, and the JSON around evidence.
 //!
-//! A RIM is judged at a time when its signers are valid, taken from the manifest; one that must be refused and is
+//! `tokens` of the same manifest are judged by the runner of tokens. A RIM is judged at a time when its signers are valid, taken from the manifest; one that must be refused and is
 //! authentic at that time is refused by what it is compared with, or by today.
 
 mod comparisons;
@@ -41,10 +41,6 @@ pub(super) fn run(folder: &Path, manifest: &Value, now: UnixTime, run: &mut Run<
     }
     for case in list(manifest, "parsed_reference") {
         parsed_reference(folder, manifest, case, run);
-    }
-    // The token kinds' runner judges `tokens` of this manifest.
-    if list(manifest, "tokens").next().is_some() {
-        run.skip(&format!("{}: tokens are judged by the token verifier", folder.display()));
     }
 }
 
