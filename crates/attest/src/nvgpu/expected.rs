@@ -57,7 +57,7 @@ pub enum References {
 }
 
 impl Expected {
-    /// The strict rule: this nonce, these reference values, protected or single GPU, versions by reference values.
+    /// This nonce and these reference values, which decide versions and settings, too; tighten single fields.
     pub fn strict(nonce: Nonce, driver_golden: Vec<GoldenMeasurements>, vbios_golden: Vec<GoldenMeasurements>) -> Self {
         const BY_VALUES: &str = "reference values decide";
         Self {

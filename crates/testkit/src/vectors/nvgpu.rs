@@ -1,7 +1,8 @@
 //! GPU evidence, its forgeries, RIMs, pairs of both, and the JSON around evidence.
 //!
-//! `tokens` of the same manifest are judged by the runner of tokens. A RIM is judged at a time when its signers are valid, taken from the manifest; one that must be refused and is
-//! authentic at that time is refused by what it is compared with, or by today.
+//! A RIM is judged at a time when its signers are valid, taken from the manifest; one that must be refused and is
+//! authentic at that time is refused by what it is compared with, or by today. `tokens` of the same manifest are judged
+//! by the runner of tokens.
 
 mod comparisons;
 
