@@ -8,6 +8,7 @@ mod enclave;
 mod layers;
 mod measure;
 mod nvgpu;
+mod ratls;
 mod snp;
 mod tokens;
 
@@ -118,7 +119,7 @@ type Runner = fn(&Path, &Value, UnixTime, &mut Run<'_>);
 /// Which kinds of vectors a manifest holds, by the members that only these kinds have. One manifest may hold several.
 fn runners_of(manifest: &Value) -> Vec<Runner> {
     let has = |pointer: &str| manifest.pointer(pointer).is_some();
-    let kinds: [(bool, Runner); 10] = [
+    let kinds: [(bool, Runner); 11] = [
         (has("/roots") && (has("/reports/0/vek") || has("/negatives/0/ica")), snp::run),
         (has("/aci_host_data_check"), aci::run),
         (has("/cases") && has("/external_ovmf"), measure::run),
@@ -126,6 +127,7 @@ fn runners_of(manifest: &Value) -> Vec<Runner> {
         (has("/measurement/expected"), enclave::run),
         (has("/vectors/0/hcl") || has("/negatives/0/hcl"), azvtpm::run),
         (has("/rims") || has("/golden_pairs"), nvgpu::run),
+        (has("/ratls/expected"), |base, manifest, now, run| ratls::run(base, &manifest["ratls"], now, run)),
         (has("/tokens"), |base, manifest, now, run| tokens::run(base, &manifest["tokens"], now, run)),
         (has("/layers/0/tar") || has("/images/0/image"), layers::run),
         (has("/cases/0/policy"), cce::run),
