@@ -7,6 +7,7 @@ use super::error::AzureError;
 use aws_lc_rs::digest::{SHA384, digest};
 use claims::azure::TdClaims;
 use claims::bytes::ReportData;
+use claims::dcap::{DcapBody, TdxClaims};
 use std::ops::Range;
 
 /// Length of a TD report.
@@ -71,6 +72,38 @@ impl TdReport {
 }
 
 impl VerifiedTdBody {
+    /// The body of a quote that [`crate::dcap`] verified; none when the quote is an enclave's.
+    pub fn of_quote(quote: &crate::dcap::VerifiedQuote) -> Option<Self> {
+        match &quote.claims().body {
+            DcapBody::Tdx(claims) => Self::of_claims(claims),
+            DcapBody::Sgx(_) => None,
+        }
+    }
+
+    /// Lays the fields out as the body of version 4 has them.
+    fn of_claims(claims: &TdxClaims) -> Option<Self> {
+        let svn = hex::decode(&claims.tee_tcb_svn).ok()?;
+        let [rtmr_0, rtmr_1, rtmr_2, rtmr_3] = &claims.rtmr;
+        let parts: [&[u8]; 15] = [
+            &svn,
+            claims.mr_seam.as_bytes(),
+            claims.mr_signer_seam.as_bytes(),
+            &claims.seam_attributes.to_le_bytes(),
+            &claims.attributes.0.to_le_bytes(),
+            &claims.xfam.to_le_bytes(),
+            claims.mrtd.as_bytes(),
+            claims.mr_config_id.as_bytes(),
+            claims.mr_owner.as_bytes(),
+            claims.mr_owner_config.as_bytes(),
+            rtmr_0.as_bytes(),
+            rtmr_1.as_bytes(),
+            rtmr_2.as_bytes(),
+            rtmr_3.as_bytes(),
+            claims.report_data.as_bytes(),
+        ];
+        parts.concat().try_into().ok().map(Self::assertion)
+    }
+
     /// Says that a verified quote has this body. The caller answers for it: nothing here can check that.
     pub fn assertion(body: [u8; TD_BODY_LENGTH]) -> Self {
         Self { raw: Box::new(body) }
@@ -128,3 +161,25 @@ const FIELDS: [(&str, Range<usize>, Range<usize>); 15] = [
     ("rtmr_2", 816..864, 424..472),
     ("rtmr_3", 864..912, 472..520),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_body_of_a_quote_is_laid_out_as_it_came() {
+        let folder = std::env::var_os("CONFIDE_VECTORS").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
+            std::path::PathBuf::from,
+        );
+        let Ok(bytes) = std::fs::read(folder.join("tdx/phala_v4_B0C06F000000/quote.bin")) else {
+            println!("skipped: vectors are not here");
+            return;
+        };
+        let quote = crate::dcap::Quote::parse(&bytes).unwrap();
+        let DcapBody::Tdx(claims) = quote.claimed() else { panic!("not TDX") };
+        let body = VerifiedTdBody::of_claims(claims).unwrap();
+        assert_eq!(body.raw.as_slice(), &bytes[48..48 + TD_BODY_LENGTH]);
+    }
+}
