@@ -1,5 +1,5 @@
 //! RA-TLS certificates: made and read back, the real ones of three projects, and each check by its error.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what went wrong by failing")]
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use attest::ratls::{
     Certificate, Evidence, EvidenceKind, Format, RaTlsCertificate, RaTlsError, extension, key_claims, key_report_data,
