@@ -1,6 +1,4 @@
 //! What is written is read back, whatever is in it; and no text makes a reader fail in another way than by an error.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use image::cce::{Denial, Document, ImageFacts, Images, Input, Layout, Options, Spec, Template, fragments, policy};
 use proptest::prelude::*;
 
