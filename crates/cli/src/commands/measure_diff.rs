@@ -1,6 +1,7 @@
 //! `confide measure diff`: why are two measurements not the same?
 
 use super::measure::{cannot_measure, parse, vcpu_type};
+use super::measure_layers;
 use super::measure_sgx::{self, Kind};
 use crate::Context;
 use crate::args::{DiffArgs, LayoutArgs};
@@ -72,6 +73,9 @@ fn marked(node: &Node, within: &str, comparison: &Comparison, lines: &mut Vec<St
 
 /// What a file or folder is, and what it consists of.
 fn tree(path: &Path, layout: &LayoutArgs) -> Result<(&'static str, Node)> {
+    if measure_layers::is_image(path)? {
+        return Ok(("an image", measure_layers::tree(path)?));
+    }
     if path.is_dir() {
         return Ok(("a bundle", Measured::read(path)?.tree()?));
     }
@@ -86,8 +90,9 @@ fn tree(path: &Path, layout: &LayoutArgs) -> Result<(&'static str, Node)> {
     if let Some(policy) = std::str::from_utf8(&bytes).ok().filter(|text| text.trim_start().starts_with("package ")) {
         return Ok(("a CCE policy", policy_tree(policy, path)?));
     }
-    Err(Failure::usage(format!("{source} is nothing that can be compared"))
-        .hint("bundles, SGXS streams, ELF enclaves, SIGSTRUCTs, CCE policies and reference.json can be"))
+    Err(Failure::usage(format!("{source} is nothing that can be compared")).hint(
+        "bundles, image archives, SGXS streams, ELF enclaves, SIGSTRUCTs, CCE policies and reference.json can be",
+    ))
 }
 
 /// A CCE policy: its values, its containers by name and member, and what its rules answer.

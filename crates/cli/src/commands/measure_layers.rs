@@ -3,12 +3,14 @@
 use crate::Context;
 use crate::args::LayersArgs;
 use crate::outcome::{Failure, Outcome, Result};
+use claims::Digest256;
 use image::archive::{ArchiveError, Image, Opening};
 use image::layers::{self, Layer, LayerError, Options};
+use measure::diff::Node;
 use sealed::FileDevice;
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Read};
 use std::path::Path;
 
 /// Most bytes that the compressed layers of an image may unpack to.
@@ -36,6 +38,29 @@ pub(super) fn run(args: &LayersArgs, context: &Context) -> Result {
         several => context.printer.data(&json!({ "images": several }), text),
     }
     Ok(Outcome::Done)
+}
+
+/// Whether this is an OCI layout, or a file that starts like an archive: tar, gzip or zstd.
+pub(super) fn is_image(path: &Path) -> Result<bool> {
+    if path.is_dir() {
+        return Ok(path.join("oci-layout").is_file());
+    }
+    let mut start = Vec::new();
+    open(path)?
+        .take(512)
+        .read_to_end(&mut start)
+        .map_err(|error| Failure::environment(format!("cannot read {}", path.display())).because(error))?;
+    let tar = start.get(257..262) == Some(b"ustar");
+    Ok(tar || start.starts_with(&[0x1f, 0x8b]) || start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]))
+}
+
+/// An image as a tree: a part for each layer, base first.
+pub(super) fn tree(path: &Path) -> Result<Node> {
+    let layers = all(path, None)?;
+    let source = path.display().to_string();
+    let hashes: Vec<String> = layers.iter().map(|layer| layer.root_hash.to_string()).collect();
+    let parts = hashes.iter().zip(1..).map(|(hash, number)| Node::leaf(format!("layer {number}"), hash, &source));
+    Ok(Node::leaf("layers", Digest256::of(hashes.concat().as_bytes()), &source).with(parts.collect()))
 }
 
 /// The layers of an image.
