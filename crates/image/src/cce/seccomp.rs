@@ -114,7 +114,7 @@ fn list(value: &Value, item: impl Fn(&Value) -> Option<String>) -> Option<String
 mod tests {
     use super::*;
 
-    /// The text was made with Python from the rules of the runtime specification's types.
+    /// The text was written by hand after the runtime specification's types; no vector of upstream's covers this.
     #[test]
     fn a_profile_is_put_in_order_and_freed_of_other_members() {
         let profile = json!({

@@ -86,7 +86,8 @@ fn only(path: &Path, reference: &str, context: &Context) -> Result<Image> {
     let image = open(path, None).map_err(|error| unusable(path, error))?;
     let names =
         if image.names.is_empty() { "has no name".to_owned() } else { format!("is named {}", image.names.join(", ")) };
-    context.printer.say(format!("note: the image in {} {names}; it is taken for {reference}", path.display()));
+    let unchecked = if digest.is_some() { ", and its digest cannot be compared" } else { "" };
+    context.printer.warn(format!("the image in {} {names}; it is taken for {reference}{unchecked}", path.display()));
     Ok(image)
 }
 
