@@ -115,6 +115,25 @@ fn faults_are_refused_for_their_reason() {
 }
 
 #[test]
+fn a_revocation_list_is_the_roots_own_or_refused() {
+    let processor = processor();
+    let evidence = processor.evidence(&guest(), DATA, 0).unwrap();
+    let verify = |crl: Option<Vec<u8>>| {
+        let with = attest::snp::Endorsements { crl, ..evidence.endorsements() };
+        processor.verifier().unwrap().verify(&evidence.report, &with, NOW).map(|_| ())
+    };
+    let good = evidence.endorsements().crl.unwrap();
+    assert_eq!(verify(Some(good.clone())), Ok(()));
+    assert_eq!(verify(None), Err(SnpError::CrlMissing));
+    let mut changed = good.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    assert_eq!(verify(Some(changed)), Err(SnpError::CrlSignature));
+    assert!(matches!(verify(Some(good[..good.len() - 1].to_vec())), Err(SnpError::CrlMalformed { .. })));
+    let certificate = evidence.endorsements().vek;
+    assert!(matches!(verify(Some(certificate)), Err(SnpError::CrlMalformed { .. })));
+}
+
+#[test]
 fn appraisal_refuses_each_claim() {
     let processor = processor();
     let verify = |guest: &Guest, vmpl| {

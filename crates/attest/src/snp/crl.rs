@@ -94,3 +94,22 @@ impl SignedCrl {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_counts_between_its_dates_and_for_the_serials_it_names() {
+        let list = SignedCrl { from: 100, until: 200, serials: vec![vec![2]] };
+        let check = |serial: &[u8], now| list.check(&[(Role::Intermediate, serial)], UnixTime(now));
+        let stale = |now| Err(SnpError::CrlStale { from: 100, until: 200, now });
+        assert_eq!(check(&[1], 100), Ok(CrlStatus::Checked { from: 100, until: 200 }));
+        assert_eq!(check(&[1], 200), Ok(CrlStatus::Checked { from: 100, until: 200 }));
+        assert_eq!(check(&[1], 99), stale(99));
+        assert_eq!(check(&[1], 201), stale(201));
+        assert_eq!(check(&[2], 150), Err(SnpError::Revoked { role: Role::Intermediate }));
+        // Dates come first: a stale list says nothing about anybody.
+        assert_eq!(check(&[2], 201), stale(201));
+    }
+}
