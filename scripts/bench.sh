@@ -6,6 +6,10 @@ cd "$(dirname "$0")/.."
 say() { printf '\n== %s\n' "$*"; }
 say 'SNP report verification against the sev crate'
 cargo bench --locked --quiet -p attest --bench snp
+say 'SGX and TDX quote verification against dcap-qvl'
+cargo bench --locked --quiet -p attest --bench dcap
+say 'layer root hashes against a single-threaded pass'
+cargo bench --locked --quiet -p image --bench layers
 say 'sealing: verity, XTS, the whole'
 cargo bench --locked --quiet -p sealed --bench seal
 say 'build from an archive against cp and against the tool pipeline'
