@@ -5,26 +5,22 @@
 //! it: collateral, lists, chains, both signatures. A ratio below its promise ends the run with an error.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark says what went wrong by failing")]
 
+mod race;
+
 use attest::dcap::{Collateral, PckCache, Quote};
 use claims::UnixTime;
 use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::verify::QuoteVerifier;
+use race::{Candidate, race};
 use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-/// Rounds; the candidates take turns in each, and the least time counts, as others use this machine too.
-const ROUNDS: usize = 15;
-const ROUND: Duration = Duration::from_millis(100);
 const COLD: f64 = 1.0;
 const CACHED: f64 = 2.5;
 /// Inside the validity of both vectors' collateral.
 const NOW: u64 = 1_751_000_000;
-
-/// A name, and what is timed under it.
-type Candidate<'a> = (&'a str, Box<dyn FnMut() + 'a>);
 
 fn main() -> ExitCode {
     let folder = std::env::var_os("CONFIDE_VECTORS")
@@ -76,31 +72,10 @@ fn run(folder: &Path, name: &str) -> bool {
             }),
         ),
     ];
-    let mut best = [f64::INFINITY; 4];
-    for _ in 0..ROUNDS {
-        for ((_, candidate), best) in candidates.iter_mut().zip(&mut best) {
-            *best = best.min(time(candidate));
-        }
-    }
     println!("{name}");
-    for ((name, _), seconds) in candidates.iter().zip(best) {
-        println!("  {name:24} {:8.0} us {:8.0} per second and core", seconds * 1e6, 1.0 / seconds);
-    }
-    let [cold, kept, known, peer] = best;
+    let [cold, kept, known, peer] = race(&mut candidates);
     println!("  cold against dcap-qvl:            {:5.2} times (promised {COLD})", peer / cold);
     println!("  collateral kept against dcap-qvl: {:5.2} times (promised {CACHED})", peer / kept);
     println!("  platform known against dcap-qvl:  {:5.2} times", peer / known);
     peer / cold >= COLD && peer / kept >= CACHED
-}
-
-/// Seconds per call over one round.
-fn time(candidate: &mut dyn FnMut()) -> f64 {
-    candidate();
-    let start = Instant::now();
-    let mut calls = 0_u32;
-    while start.elapsed() < ROUND {
-        candidate();
-        calls += 1;
-    }
-    start.elapsed().as_secs_f64() / f64::from(calls)
 }

@@ -4,9 +4,12 @@
 //! `sev` checks signatures only; ours checks all of it. A ratio below its promise ends the run with an error.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark says what went wrong by failing")]
 
+mod race;
+
 use attest::snp::{CrlPolicy, Endorsements, REPORT_LENGTH, Report, SIGNED, VekCache};
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use claims::UnixTime;
+use race::{Candidate, race};
 use sev::certs::snp::{Chain, Verifiable};
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser;
@@ -14,19 +17,12 @@ use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 use x509_cert::der::Decode;
 
-/// Rounds; the candidates take turns in each, and the least time counts, as others use this machine too.
-const ROUNDS: usize = 15;
-const ROUND: Duration = Duration::from_millis(120);
 const COLD: f64 = 7.0;
 const CACHED: f64 = 10.0;
 /// Inside the validity of the report's chain.
 const NOW: UnixTime = UnixTime(1_784_250_304);
-
-/// A name, and what is timed under it.
-type Candidate<'a> = (&'a str, Box<dyn FnMut() + 'a>);
 
 fn main() -> ExitCode {
     let folder = std::env::var_os("CONFIDE_VECTORS")
@@ -81,32 +77,11 @@ fn main() -> ExitCode {
             }),
         ),
     ];
-    let mut best = [f64::INFINITY; 4];
-    for _ in 0..ROUNDS {
-        for ((_, candidate), best) in candidates.iter_mut().zip(&mut best) {
-            *best = best.min(time(candidate));
-        }
-    }
-    for ((name, _), seconds) in candidates.iter().zip(best) {
-        println!("{name:24} {:8.0} us {:8.0} per second and core", seconds * 1e6, 1.0 / seconds);
-    }
-    let [cold, cached, peer, limit] = best;
+    let [cold, cached, peer, limit] = race(&mut candidates);
     println!("cold against sev:   {:5.1} times (promised {COLD})", peer / cold);
     println!("cached against sev: {:5.1} times (promised {CACHED})", peer / cached);
     println!("cached against the bare check: {:.2} times its time", cached / limit);
     ExitCode::from(u8::from(peer / cold < COLD || peer / cached < CACHED))
-}
-
-/// Seconds per call over one round.
-fn time(candidate: &mut dyn FnMut()) -> f64 {
-    candidate();
-    let start = Instant::now();
-    let mut calls = 0_u32;
-    while start.elapsed() < ROUND {
-        candidate();
-        calls += 1;
-    }
-    start.elapsed().as_secs_f64() / f64::from(calls)
 }
 
 /// The key's point, and the signature in big-endian form.

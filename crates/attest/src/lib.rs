@@ -16,6 +16,7 @@ pub mod floors;
 pub mod nvgpu;
 mod path;
 pub mod ratls;
+mod signed;
 pub mod snp;
 pub mod token;
 pub mod tpm;

@@ -125,7 +125,7 @@ pub struct AciWanted {
     /// SHA-256 of CCE policies.
     pub host_data: Vec<Digest256>,
     /// Who signs the utility VM, as `did:x509`.
-    pub issuer: Vec<String>,
+    pub issuer: Option<String>,
     /// Feed of the utility VM.
     pub feed: Vec<String>,
     /// Least security version of the utility VM.

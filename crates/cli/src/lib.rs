@@ -10,6 +10,7 @@ mod broker_api;
 mod collateral;
 mod commands;
 mod guest_parts;
+mod images;
 mod kvm;
 mod outcome;
 mod printer;

@@ -7,6 +7,9 @@
     reason = "a failure is the finding, and what is left out is said"
 )]
 
+mod common;
+
+use common::{confide, json, vectors};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
@@ -22,7 +25,7 @@ const REPORT: &str = "reports/milan-v3-dstack.bin";
 
 #[test]
 fn collateral_is_fetched_once_verified_and_used_without_a_network() {
-    let Some(snp) = vectors() else { return };
+    let Some(snp) = vectors("snp") else { return };
     let folder = tempfile::tempdir().unwrap();
     let kds = Kds::start(&snp, 0);
     let report = snp.join(REPORT);
@@ -69,7 +72,7 @@ fn collateral_is_fetched_once_verified_and_used_without_a_network() {
 
 #[test]
 fn a_service_that_is_busy_is_asked_again_and_one_that_lies_is_not_believed() {
-    let Some(snp) = vectors() else { return };
+    let Some(snp) = vectors("snp") else { return };
     let folder = tempfile::tempdir().unwrap();
     let report = snp.join(REPORT);
     let store = folder.path().join("store");
@@ -105,7 +108,7 @@ fn a_service_that_is_busy_is_asked_again_and_one_that_lies_is_not_believed() {
 
 #[test]
 fn a_bundle_is_one_signed_file_and_opens_no_socket() {
-    let Some(snp) = vectors() else { return };
+    let Some(snp) = vectors("snp") else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let (key, public, other) = (path("key.pem"), path("public.pem"), path("other.pem"));
@@ -166,7 +169,7 @@ fn a_bundle_is_one_signed_file_and_opens_no_socket() {
 
 #[test]
 fn a_refusal_names_claim_got_wanted_and_source() {
-    let Some(snp) = vectors() else { return };
+    let Some(snp) = vectors("snp") else { return };
     let folder = tempfile::tempdir().unwrap();
     let roots =
         [snp.join("roots/ARK-Milan.pem"), snp.join("roots/SEV-Milan.pem"), snp.join("certs/milan-v3-dstack.vek.der")];
@@ -198,7 +201,7 @@ fn a_refusal_names_claim_got_wanted_and_source() {
 
 #[test]
 fn every_kind_is_found_out_and_verified_or_refused_with_its_code() {
-    let Some(snp) = vectors() else { return };
+    let Some(snp) = vectors("snp") else { return };
     let all = snp.parent().unwrap();
     let debug = "--allow-debug=a vector";
     let sgx = ["sgx/trustee_occlum/quote.bin", "sgx/trustee_occlum/collateral.json"];
@@ -335,29 +338,9 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     let _ = stream.write_all(&[head.as_bytes(), &body].concat());
 }
 
-fn vectors() -> Option<PathBuf> {
-    let folder = std::env::var_os("CONFIDE_VECTORS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from)
-        .join("snp");
-    if !folder.exists() {
-        eprintln!("skipped: vectors are not here");
-        return None;
-    }
-    Some(folder)
-}
-
-fn confide(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_confide")).args(arguments).output().unwrap()
-}
-
 fn openssl(arguments: &[&str]) {
     let output = Command::new("openssl").args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 fn text(path: &Path) -> &str {

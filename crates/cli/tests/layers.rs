@@ -1,13 +1,20 @@
 //! `confide measure layers` and `measure diff` of images, from outside, on the images of the vectors.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a failure is the finding, and what is left out is said")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a failure is the finding, and what is left out is said"
+)]
 
+mod common;
+
+use common::{confide, json, vectors};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 #[test]
 fn root_hashes_come_base_first_and_a_layer_is_repacked() {
-    let Some(layers) = vectors() else { return };
+    let Some(layers) = vectors("layers") else { return };
     let manifest: Value = serde_json::from_slice(&std::fs::read(layers.join("manifest.json")).unwrap()).unwrap();
     for image in manifest["images"].as_array().unwrap() {
         let path = layers.join(image["image"].as_str().unwrap());
@@ -31,7 +38,7 @@ fn root_hashes_come_base_first_and_a_layer_is_repacked() {
 
 #[test]
 fn two_images_are_compared_layer_by_layer() {
-    let Some(layers) = vectors() else { return };
+    let Some(layers) = vectors("layers") else { return };
     let (a, b) = (layers.join("images/img3-docker25.tar"), layers.join("images/imgempty-docker25.tar"));
     let output = confide(&["measure", "diff", a.to_str().unwrap(), b.to_str().unwrap(), "--json"]);
     let answer = json(&output);
@@ -41,23 +48,4 @@ fn two_images_are_compared_layer_by_layer() {
     assert!(names.contains(&"layer 1"), "{answer}");
     let bundle = confide(&["measure", "diff", a.to_str().unwrap(), layers.join("tars/02-files.tar").to_str().unwrap()]);
     assert_eq!(bundle.status.code(), Some(1), "a layer is no image");
-}
-
-fn vectors() -> Option<PathBuf> {
-    let folder = std::env::var_os("CONFIDE_VECTORS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from)
-        .join("layers");
-    if !folder.exists() {
-        eprintln!("skipped: vectors are not here");
-        return None;
-    }
-    Some(folder)
-}
-
-fn confide(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_confide")).args(arguments).output().unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -29,20 +29,12 @@ pub struct Envelope {
 #[serde(deny_unknown_fields)]
 struct Wire {
     version: u32,
-    tpm_quote: WireQuote,
+    tpm_quote: kbs::WireQuote,
     hcl_report: String,
     #[serde(default)]
     vcek: Option<String>,
     #[serde(default)]
     td_quote: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireQuote {
-    signature: String,
-    message: String,
-    pcrs: Vec<String>,
 }
 
 /// Parses `{"version": 1|2, "tpm_quote": {"signature", "message", "pcrs"} in hex, "hcl_report", "vcek" or "td_quote" in

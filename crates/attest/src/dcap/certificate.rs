@@ -3,7 +3,8 @@
 
 use super::crypto::{self, POINT};
 use super::error::{DcapError, Role};
-use crate::snp::{Signed, single};
+use crate::signed::Signed;
+use crate::snp::single;
 use claims::bytes::Digest384;
 use x509_cert::certificate::{TbsCertificate, Version};
 use x509_cert::der::asn1::ObjectIdentifier;
@@ -76,7 +77,8 @@ impl<'a> Certificate<'a> {
         if der.len() > MAX_CERTIFICATE {
             return Err(malformed(format!("{} bytes, at most {MAX_CERTIFICATE} are read", der.len())));
         }
-        let Signed { body, algorithm, signature } = Signed::take(der).map_err(|error| malformed(error.to_string()))?;
+        let Signed { body, algorithm, signature, .. } =
+            Signed::take(der).map_err(|error| malformed(error.to_string()))?;
         let parsed = TbsCertificate::from_der(body).map_err(|error| malformed(error.to_string()))?;
         if parsed.version != Version::V3 {
             return Err(malformed("not version 3".to_owned()));

@@ -3,7 +3,7 @@
 use super::certificate::{common_name, is_ecdsa_sha256};
 use super::crypto::{self, POINT};
 use super::error::DcapError;
-use crate::snp::Signed;
+use crate::signed::Signed;
 use x509_cert::crl::TbsCertList;
 use x509_cert::der::{Decode, Encode};
 
@@ -36,7 +36,8 @@ impl<'a> Crl<'a> {
         if der.len() > MAX_CRL {
             return Err(malformed(format!("{} bytes, at most {MAX_CRL} are read", der.len())));
         }
-        let Signed { body, algorithm, signature } = Signed::take(der).map_err(|error| malformed(error.to_string()))?;
+        let Signed { body, algorithm, signature, .. } =
+            Signed::take(der).map_err(|error| malformed(error.to_string()))?;
         let list = TbsCertList::from_der(body).map_err(|error| malformed(error.to_string()))?;
         if !is_ecdsa_sha256(algorithm) || list.signature.to_der().as_deref() != Ok(algorithm) {
             return Err(malformed("not signed with ECDSA and SHA-256".to_owned()));

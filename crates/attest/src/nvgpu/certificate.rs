@@ -1,12 +1,13 @@
 //! X.509 certificates of NVIDIA's chains: parsed by `x509-cert`, then held to one profile (P-384, ECDSA with SHA-384).
 
+use crate::signed::Signed;
 use aws_lc_rs::{digest, signature};
 use claims::UnixTime;
 use claims::bytes::Digest384;
 use std::ops::RangeInclusive;
 use x509_cert::certificate::{TbsCertificate, Version};
-use x509_cert::der::asn1::{BitStringRef, ObjectIdentifier};
-use x509_cert::der::{Decode, Encode, Reader, SliceReader};
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
 
@@ -106,39 +107,12 @@ pub enum ChainError {
     },
 }
 
-/// A signed DER structure taken apart, its bytes kept as they came.
-pub(super) struct Signed<'a> {
-    /// What is signed.
-    pub(super) body: &'a [u8],
-    /// The `AlgorithmIdentifier` behind it.
-    pub(super) algorithm: &'a [u8],
-    /// The signature.
-    pub(super) signature: &'a [u8],
-    /// What follows the signature, inside of the structure.
-    pub(super) rest: &'a [u8],
-}
-
-impl<'a> Signed<'a> {
-    /// Takes `SEQUENCE { body, algorithm, BIT STRING, … }` apart; nothing may follow it.
-    pub(super) fn take(der: &'a [u8]) -> Result<Self, x509_cert::der::Error> {
-        let mut reader = SliceReader::new(der)?;
-        let signed = reader.sequence(|reader| {
-            let body = reader.tlv_bytes()?;
-            let algorithm = reader.tlv_bytes()?;
-            let signature = BitStringRef::decode(reader)?;
-            let rest = reader.read_slice(reader.remaining_len())?;
-            Ok(Self { body, algorithm, signature: signature.as_bytes().unwrap_or(&[]), rest })
-        })?;
-        reader.finish(signed)
-    }
-
-    /// Whether the algorithm is ECDSA with SHA-384 and the key signed it.
-    pub(super) fn is_signed_by(&self, key: &[u8]) -> bool {
-        self.algorithm == ECDSA_SHA384
-            && signature::UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_ASN1, key)
-                .verify(self.body, self.signature)
-                .is_ok()
-    }
+/// Whether the algorithm is ECDSA with SHA-384 and the key signed it.
+pub(super) fn is_signed_by(signed: &Signed<'_>, key: &[u8]) -> bool {
+    signed.algorithm == ECDSA_SHA384
+        && signature::UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_ASN1, key)
+            .verify(signed.body, signed.signature)
+            .is_ok()
 }
 
 /// A well-formed certificate of the profile. Nothing is known about who signed it.
@@ -161,7 +135,7 @@ impl<'a> Certificate<'a> {
         }
         let signed = Signed::take(der).map_err(|error| malformed(error.to_string()))?;
         let parsed = TbsCertificate::from_der(signed.body).map_err(|error| malformed(error.to_string()))?;
-        if parsed.version != Version::V3 || !signed.rest.is_empty() {
+        if parsed.version != Version::V3 {
             return Err(malformed("not a certificate of version 3".to_owned()));
         }
         if signed.algorithm != ECDSA_SHA384 || parsed.signature.to_der().as_deref() != Ok(&ECDSA_SHA384) {
@@ -219,7 +193,7 @@ impl<'a> Certificate<'a> {
             let (issuer, next) = (self.parsed.issuer.to_string(), issuer.parsed.subject.to_string());
             return Err(ChainError::Name { place, issuer, next });
         }
-        if !self.signed.is_signed_by(&issuer.key) {
+        if !is_signed_by(&self.signed, &issuer.key) {
             return Err(ChainError::Signature { place });
         }
         Ok(())

@@ -4,7 +4,8 @@
 //! certificate's own issuer, or a responder that this issuer delegated to, signed it, and it is in date. *Does not
 //! check* the OCSP nonce: responses are collateral, so they are kept, and in date is what makes them fresh.
 
-use super::certificate::{Certificate, Signed};
+use super::certificate::{Certificate, is_signed_by};
+use crate::signed::Signed;
 use aws_lc_rs::digest;
 use claims::nvgpu::Revocation;
 use claims::{Code, UnixTime};
@@ -229,7 +230,7 @@ impl<'a> Response<'a> {
         }
         let basic = basic_response(der).map_err(|error| malformed(error.to_string()))?;
         let parsed = BasicOcspResponse::from_der(basic).map_err(|error| malformed(error.to_string()))?;
-        let signed = Signed::take(basic).map_err(|error| malformed(error.to_string()))?;
+        let signed = Signed::take_with_rest(basic).map_err(|error| malformed(error.to_string()))?;
         let critical = |extensions: &Option<x509_cert::ext::Extensions>| {
             extensions.iter().flatten().any(|extension| extension.critical)
         };
@@ -244,7 +245,7 @@ impl<'a> Response<'a> {
 
     /// Signed by the issuer itself, or by a certificate inside that the issuer signed for this purpose.
     fn is_signed_under(&self, issuer: &Certificate<'_>, now: UnixTime) -> bool {
-        if self.signed.is_signed_by(&issuer.key) {
+        if is_signed_by(&self.signed, &issuer.key) {
             return true;
         }
         self.parsed.certs.iter().flatten().any(|delegate| {
@@ -252,10 +253,10 @@ impl<'a> Response<'a> {
             let Ok(delegate) = Certificate::parse(&der, 0) else { return false };
             let usage = delegate.extension(EXTENDED_KEY_USAGE).map(ExtendedKeyUsage::from_der);
             delegate.parsed.issuer == issuer.parsed.subject
-                && delegate.signed.is_signed_by(&issuer.key)
+                && is_signed_by(&delegate.signed, &issuer.key)
                 && delegate.check_time(now).is_ok()
                 && usage.is_some_and(|usage| usage.is_ok_and(|usage| usage.0.contains(&OCSP_SIGNING)))
-                && self.signed.is_signed_by(&delegate.key)
+                && is_signed_by(&self.signed, &delegate.key)
         })
     }
 }

@@ -2,9 +2,10 @@
 
 use super::error::{Role, SnpError};
 use super::roots::Anchors;
+use crate::signed::Signed;
 use claims::UnixTime;
 use x509_cert::certificate::{TbsCertificate, Version};
-use x509_cert::der::asn1::{BitStringRef, ObjectIdentifier};
+use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode, Encode, Reader, SliceReader};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
 use x509_cert::name::Name;
@@ -25,35 +26,6 @@ const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 const PSS_PARAMETERS: [u8; 54] = *b"\x30\x34\xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\xa2\x03\x02\x01\x30";
 /// The same with the default trailer field written out, as AMD's roots and intermediates have it.
 const PSS_PARAMETERS_TRAILER: [u8; 59] = *b"\x30\x39\xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\xa2\x03\x02\x01\x30\xa3\x03\x02\x01\x01";
-
-/// A signed DER structure (certificate or revocation list) taken apart, its bytes kept as they came.
-pub(crate) struct Signed<'a> {
-    /// What is signed.
-    pub(crate) body: &'a [u8],
-    /// The `AlgorithmIdentifier` behind it.
-    pub(crate) algorithm: &'a [u8],
-    /// The signature.
-    pub(crate) signature: &'a [u8],
-}
-
-impl<'a> Signed<'a> {
-    /// Takes `SEQUENCE { body, algorithm, BIT STRING }` apart; nothing may follow.
-    pub(crate) fn take(der: &'a [u8]) -> Result<Self, x509_cert::der::Error> {
-        let mut reader = SliceReader::new(der)?;
-        let signed = reader.sequence(|reader| {
-            let body = reader.tlv_bytes()?;
-            let algorithm = reader.tlv_bytes()?;
-            let signature = BitStringRef::decode(reader)?;
-            Ok(Self { body, algorithm, signature: signature.as_bytes().unwrap_or(&[]) })
-        })?;
-        reader.finish(signed)
-    }
-
-    /// Whether the algorithm is RSASSA-PSS with exactly the wanted parameters.
-    pub(crate) fn is_pss_sha384(&self) -> bool {
-        is_pss_sha384(self.algorithm)
-    }
-}
 
 /// A certificate that is well-formed and in its profile. Nothing is known about who signed it.
 pub(crate) struct Certificate<'a> {
@@ -89,7 +61,7 @@ impl<'a> Certificate<'a> {
     /// Refuses any signature but RSASSA-PSS with the exact parameters, inside and outside of what is signed.
     pub(crate) fn check_algorithm(&self) -> Result<(), SnpError> {
         let inner = self.parsed.signature.to_der().unwrap_or_default();
-        if self.signed.is_pss_sha384() && is_pss_sha384(&inner) && inner == self.signed.algorithm {
+        if is_pss_sha384(self.signed.algorithm) && is_pss_sha384(&inner) && inner == self.signed.algorithm {
             Ok(())
         } else {
             Err(SnpError::SignatureParameters { role: self.role })
@@ -216,7 +188,7 @@ pub(crate) fn check_time(role: Role, (from, until): (u64, u64), UnixTime(now): U
     Ok(())
 }
 
-fn is_pss_sha384(algorithm: &[u8]) -> bool {
+pub(crate) fn is_pss_sha384(algorithm: &[u8]) -> bool {
     let parts = || -> Result<(ObjectIdentifier, &[u8]), x509_cert::der::Error> {
         let mut reader = SliceReader::new(algorithm)?;
         let parts = reader.sequence(|reader| {

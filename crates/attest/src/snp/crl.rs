@@ -1,8 +1,9 @@
 //! Revocation lists: signed by the chain's root, in date, whole.
 
-use super::certificate::Signed;
+use super::certificate::is_pss_sha384;
 use super::crypto::{AwsLc, Provider};
 use super::error::{Role, SnpError};
+use crate::signed::Signed;
 use claims::UnixTime;
 use x509_cert::crl::TbsCertList;
 use x509_cert::der::{Decode, Encode};
@@ -59,7 +60,7 @@ impl SignedCrl {
         let list = TbsCertList::from_der(signed.body).map_err(|error| malformed(error.to_string()))?;
         let inner = list.signature.to_der().unwrap_or_default();
         if list.issuer.to_der().as_deref() != Ok(root_name)
-            || !signed.is_pss_sha384()
+            || !is_pss_sha384(signed.algorithm)
             || inner != signed.algorithm
             || !AwsLc::rsa_pss_sha384(root_key, signed.body, signed.signature)
         {

@@ -1,10 +1,11 @@
 //! The vendor's certificates that a report is verified with: chosen by what the report says, never by their order.
 
-use super::certificate::{MAX_CERTIFICATE, Signed};
+use super::certificate::MAX_CERTIFICATE;
 use super::crypto::{AwsLc, Provider};
 use super::report::Report;
 use super::roots::ProductionRoots;
 use super::table::{CertificateTable, Entry};
+use crate::signed::Signed;
 use claims::bytes::Digest384;
 use claims::snp::{Product, SigningKey};
 use x509_cert::certificate::TbsCertificate;

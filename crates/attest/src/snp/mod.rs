@@ -23,7 +23,7 @@ mod verify;
 
 pub use cache::VekCache;
 pub use certificate::MAX_CERTIFICATE;
-pub(crate) use certificate::{Signed, single};
+pub(crate) use certificate::single;
 pub use chain::{EMULATED_CHIP_PREFIX, EMULATED_MARKER};
 pub use crl::{CrlPolicy, CrlStatus, MAX_CRL};
 pub use endorsements::{Collateral, CollateralError, Endorsements};

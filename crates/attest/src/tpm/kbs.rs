@@ -34,12 +34,13 @@ struct Wire {
     tpm_quote: WireQuote,
 }
 
+/// A quote in Trustee's JSON; `tpm` writes its parts in base64, the Azure kinds in hex.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WireQuote {
-    signature: String,
-    message: String,
-    pcrs: Vec<String>,
+pub(crate) struct WireQuote {
+    pub(crate) signature: String,
+    pub(crate) message: String,
+    pub(crate) pcrs: Vec<String>,
 }
 
 /// Parses `{"ak_public", "tpm_quote": {"signature", "message", "pcrs"}}` (Trustee, `tpm`): base64 of SPKI,

@@ -28,7 +28,7 @@ pub(super) fn verify(question: &Question<'_>) -> Result<Verdict> {
         true => CrlPolicy::Required,
         false => CrlPolicy::AbsentOk { reason: "no --require-crl was given".to_owned() },
     };
-    let issuer = wanted.issuer.first().map_or(UVM_ISSUER, String::as_str);
+    let issuer = wanted.issuer.as_deref().unwrap_or(UVM_ISSUER);
     let expected = expected(question, &wanted);
     let verdict = evidence
         .verify(issuer, &crl, question.at)

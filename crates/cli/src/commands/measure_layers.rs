@@ -2,19 +2,16 @@
 
 use crate::Context;
 use crate::args::LayersArgs;
+use crate::images;
 use crate::outcome::{Failure, Outcome, Result};
 use claims::Digest256;
-use image::archive::{ArchiveError, Image, Opening};
-use image::layers::{self, Layer, LayerError, Options};
+use image::layers::{self, Layer};
 use measure::diff::Node;
 use sealed::FileDevice;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Read};
 use std::path::Path;
-
-/// Most bytes that the compressed layers of an image may unpack to.
-const UNPACKED: u64 = 512 << 30;
 
 /// `confide measure layers`.
 pub(super) fn run(args: &LayersArgs, context: &Context) -> Result {
@@ -65,10 +62,8 @@ pub(super) fn tree(path: &Path) -> Result<Node> {
 
 /// The layers of an image.
 fn all(path: &Path, reference: Option<&str>) -> Result<Vec<Layer>> {
-    let scratch = std::env::temp_dir();
-    let opening = Opening { reference, scratch: &scratch, limit: UNPACKED, cancelled: &|| false };
-    let image = Image::open(path, &opening).map_err(|error| unusable(path, error))?;
-    layers::image_layers(&image, &options()).map_err(|error| refused(path, error))
+    let image = images::open(path, reference).map_err(|error| images::unusable(path, error))?;
+    images::layers(path, &image)
 }
 
 /// A layer that is a file.
@@ -79,7 +74,7 @@ fn one(path: &Path, args: &LayersArgs) -> Result<Vec<Layer>> {
     };
     let mut input = open(path)?;
     if let Some(out) = &args.repack {
-        layers::repack(input, BufWriter::new(create(out)?)).map_err(|error| refused(path, error))?;
+        layers::repack(input, BufWriter::new(create(out)?)).map_err(|error| images::no_hashes(path, error))?;
         input = open(out)?;
     }
     let layer = match &args.output {
@@ -87,21 +82,18 @@ fn one(path: &Path, args: &LayersArgs) -> Result<Vec<Layer>> {
             let cannot =
                 |error: std::io::Error| Failure::environment(format!("cannot write {}", out.display())).because(error);
             let device = FileDevice::new(create(out)?).map_err(cannot)?;
-            let layer = layers::write_image(input, &device, &options()).map_err(|error| refused(path, error))?;
+            let layer = layers::write_image(input, &device, &images::options())
+                .map_err(|error| images::no_hashes(path, error))?;
             device.file().set_len(layer.ext4_size).map_err(cannot)?;
             layer
         }
-        None => layers::root_hash(input, &options()).map_err(|error| refused(path, error))?,
+        None => layers::root_hash(input, &images::options()).map_err(|error| images::no_hashes(path, error))?,
     };
     Ok(vec![layer])
 }
 
 fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|error| Failure::environment(format!("cannot read {}", path.display())).because(error))
-}
-
-fn options() -> Options {
-    Options { threads: std::thread::available_parallelism().map_or(1, usize::from) }
 }
 
 fn findings(layers: &[Layer]) -> impl Iterator<Item = (usize, &layers::Lint)> {
@@ -127,21 +119,4 @@ fn lines(answer: &Value, named: bool) -> String {
     let name = answer["image"].as_str().filter(|_| named);
     let line = |hash: &str| name.map_or_else(|| hash.to_owned(), |name| format!("{hash}  {name}"));
     hashes.map(line).collect::<Vec<_>>().join("\n")
-}
-
-fn refused(path: &Path, error: LayerError) -> Failure {
-    match error {
-        LayerError::Archive(error) => unusable(path, error),
-        error => match error.refusal() {
-            Some(code) => Failure::refused(format!("{} has no root hashes", path.display())).because(error).code(code),
-            None => Failure::environment(format!("{} cannot be measured", path.display())).because(error),
-        },
-    }
-}
-
-fn unusable(path: &Path, error: ArchiveError) -> Failure {
-    match error.code() {
-        Some(code) => Failure::refused(format!("{} cannot be used", path.display())).because(error).code(code),
-        None => Failure::environment(format!("{} cannot be used", path.display())).because(error),
-    }
 }

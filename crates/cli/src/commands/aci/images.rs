@@ -2,15 +2,13 @@
 
 use crate::Context;
 use crate::args::AciPolicyArgs;
+use crate::images;
 use crate::outcome::{self, Failure, Result};
-use image::archive::{ArchiveError, Image, Opening};
+use image::archive::{ArchiveError, Image};
 use image::cce::{ImageFacts, Images, Spec};
-use image::layers::{self, LayerError};
+use image::layers;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// Most bytes that the compressed layers of an image may unpack to.
-const UNPACKED: u64 = 512 << 30;
 
 /// Where archives are looked for.
 pub(super) struct Archives {
@@ -64,10 +62,10 @@ impl Archives {
             return Ok(Some((path.clone(), only(path, reference, context)?)));
         }
         for path in &self.searched {
-            match open(path, Some(reference)) {
+            match images::open(path, Some(reference)) {
                 Ok(image) => return Ok(Some((path.clone(), image))),
                 Err(ArchiveError::NoSuchImage { .. }) => {}
-                Err(error) => return Err(unusable(path, error)),
+                Err(error) => return Err(images::unusable(path, error)),
             }
         }
         Ok(None)
@@ -78,12 +76,12 @@ impl Archives {
 fn only(path: &Path, reference: &str, context: &Context) -> Result<Image> {
     let digest = reference.split_once('@').map(|(_, digest)| digest);
     for wanted in digest.into_iter().chain([reference]) {
-        match open(path, Some(wanted)) {
+        match images::open(path, Some(wanted)) {
             Err(ArchiveError::NoSuchImage { .. }) => {}
-            other => return other.map_err(|error| unusable(path, error)),
+            other => return other.map_err(|error| images::unusable(path, error)),
         }
     }
-    let image = open(path, None).map_err(|error| unusable(path, error))?;
+    let image = images::open(path, None).map_err(|error| images::unusable(path, error))?;
     let names =
         if image.names.is_empty() { "has no name".to_owned() } else { format!("is named {}", image.names.join(", ")) };
     let unchecked = if digest.is_some() { ", and its digest cannot be compared" } else { "" };
@@ -91,14 +89,8 @@ fn only(path: &Path, reference: &str, context: &Context) -> Result<Image> {
     Ok(image)
 }
 
-fn open(path: &Path, reference: Option<&str>) -> Result<Image, ArchiveError> {
-    let scratch = std::env::temp_dir();
-    Image::open(path, &Opening { reference, scratch: &scratch, limit: UNPACKED, cancelled: &|| false })
-}
-
 fn facts(path: &Path, image: &Image, context: &Context) -> Result<ImageFacts> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let layers = layers::image_layers(image, &layers::Options { threads }).map_err(|error| no_hashes(path, error))?;
+    let layers = images::layers(path, image)?;
     context.printer.step("layers", format!("{} of {}", layers.len(), path.display()));
     let finding = |(number, layer): (usize, &layers::Layer)| {
         layer.findings.iter().map(move |finding| format!("layer {number}: {finding}")).collect::<Vec<_>>()
@@ -113,21 +105,4 @@ fn facts(path: &Path, image: &Image, context: &Context) -> Result<ImageFacts> {
         user: image.config.user.clone(),
         stop_signal: image.config.stop_signal.clone(),
     })
-}
-
-fn no_hashes(path: &Path, error: LayerError) -> Failure {
-    match error {
-        LayerError::Archive(error) => unusable(path, error),
-        error => match error.refusal() {
-            Some(code) => Failure::refused(format!("{} has no root hashes", path.display())).because(error).code(code),
-            None => Failure::environment(format!("{} cannot be measured", path.display())).because(error),
-        },
-    }
-}
-
-fn unusable(path: &Path, error: ArchiveError) -> Failure {
-    match error.code() {
-        Some(code) => Failure::refused(format!("{} cannot be used", path.display())).because(error).code(code),
-        None => Failure::environment(format!("{} cannot be used", path.display())).because(error),
-    }
 }
