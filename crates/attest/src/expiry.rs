@@ -12,7 +12,7 @@ use x509_cert::der::{DateTime, Decode};
 /// Longest piece that is looked at.
 const MAX_LENGTH: usize = 16 << 20;
 /// Deepest object that is searched for `nextUpdate`.
-const MAX_DEPTH: u32 = 4;
+const MAX_DEPTH: u32 = 8;
 
 /// The earliest end of validity in a piece; none when it has none, or is of another form.
 pub fn of(bytes: &[u8]) -> Option<UnixTime> {

@@ -107,6 +107,59 @@ fn a_service_that_is_busy_is_asked_again_and_one_that_lies_is_not_believed() {
 }
 
 #[test]
+fn intels_collateral_comes_with_the_chains_in_its_headers() {
+    let Some(tdx) = vectors("tdx") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let quote = tdx.join("phala_v4_B0C06F000000/quote.bin");
+    let bundle: Value =
+        serde_json::from_slice(&fs::read(tdx.join("phala_v4_B0C06F000000/collateral.json")).unwrap()).unwrap();
+    let member = |name: &str| bundle[name].as_str().unwrap();
+    let signed = |what: &str, text: &str, signature: &str| {
+        format!("{{\"{what}\":{},\"signature\":\"{}\"}}", member(text), member(signature)).into_bytes()
+    };
+    let list = |name: &str| hex::decode(member(name)).unwrap();
+    let escaped = |name: &str| member(name).replace('%', "%25").replace('\n', "%0A").replace(' ', "%20");
+    let pcs = Kds::serve(HashMap::from([
+        (
+            "/tdx/certification/v4/tcb?fmspc=b0c06f000000".to_owned(),
+            Answer {
+                body: signed("tcbInfo", "tcb_info", "tcb_info_signature"),
+                header: format!("TCB-Info-Issuer-Chain: {}\r\n", escaped("tcb_info_issuer_chain")),
+            },
+        ),
+        (
+            "/tdx/certification/v4/qe/identity".to_owned(),
+            Answer {
+                body: signed("enclaveIdentity", "qe_identity", "qe_identity_signature"),
+                header: format!("SGX-Enclave-Identity-Issuer-Chain: {}\r\n", escaped("qe_identity_issuer_chain")),
+            },
+        ),
+        (
+            "/sgx/certification/v4/pckcrl?ca=platform&encoding=der".to_owned(),
+            Answer {
+                body: list("pck_crl"),
+                header: format!("SGX-PCK-CRL-Issuer-Chain: {}\r\n", escaped("pck_crl_issuer_chain")),
+            },
+        ),
+        ("/root.crl".to_owned(), Answer { body: list("root_ca_crl"), header: String::new() }),
+    ]));
+    let store = folder.path().join("store");
+    let root_crl = format!("{}/root.crl", pcs.url);
+    let arguments =
+        ["evidence", "fetch-collateral", text(&quote), "--json", "--pcs", &pcs.url, "--store", text(&store)];
+    let fetched = confide(&[&arguments[..], &["--intel-root-crl", &root_crl]].concat());
+    assert_eq!(fetched.status.code(), Some(0), "{}", String::from_utf8_lossy(&fetched.stderr));
+    assert_eq!(json(&fetched)["collateral"].as_array().unwrap().len(), 7, "four items, three chains");
+    drop(pcs);
+    let arguments = ["evidence", "verify", text(&quote), "--accept-any", "a test", "--json", "--store", text(&store)];
+    let verified = json(&confide(&[&arguments[..], &["--at", "2025-06-27T04:53:20Z"]].concat()));
+    assert_eq!((&verified["verified"], &verified["tcb_status"]), (&true.into(), &"UpToDate".into()), "{verified}");
+    // Today, nothing of it is in date.
+    let refused = json(&confide(&arguments));
+    assert_eq!(refused["verified"], false, "{refused}");
+}
+
+#[test]
 fn a_bundle_is_one_signed_file_and_opens_no_socket() {
     let Some(snp) = vectors("snp") else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -248,7 +301,15 @@ fn reference(measurement: &str) -> String {
     .to_string()
 }
 
-/// AMD's key distribution service, as far as one report needs it.
+/// What a path is answered with.
+#[derive(Clone)]
+struct Answer {
+    body: Vec<u8>,
+    /// Lines of the head, each with its end.
+    header: String,
+}
+
+/// A vendor's service, as far as one piece of evidence needs it.
 struct Kds {
     url: String,
     state: Arc<Mutex<State>>,
@@ -262,19 +323,26 @@ struct State {
     redirect: bool,
     ended: bool,
     /// By the start of the path.
-    answers: HashMap<String, Vec<u8>>,
+    answers: HashMap<String, Answer>,
 }
 
 impl Kds {
     fn start(snp: &Path, busy: u32) -> Self {
         let chain = ["SEV-Milan", "ARK-Milan"].map(|name| fs::read(snp.join(format!("roots/{name}.pem"))).unwrap());
-        let answers = HashMap::from([
-            ("/vcek/v1/Milan/cert_chain".to_owned(), chain.concat()),
-            ("/vcek/v1/Milan/".to_owned(), fs::read(snp.join("certs/milan-v3-dstack.vek.der")).unwrap()),
-        ]);
+        let answer = |body| Answer { body, header: String::new() };
+        let kds = Self::serve(HashMap::from([
+            ("/vcek/v1/Milan/cert_chain".to_owned(), answer(chain.concat())),
+            ("/vcek/v1/Milan/".to_owned(), answer(fs::read(snp.join("certs/milan-v3-dstack.vek.der")).unwrap())),
+        ]));
+        kds.state.lock().unwrap().busy = busy;
+        kds
+    }
+
+    /// Answers by the start of the path.
+    fn serve(answers: HashMap<String, Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { busy, answers, ..State::default() }));
+        let state = Arc::new(Mutex::new(State { answers, ..State::default() }));
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -292,7 +360,7 @@ impl Kds {
     }
 
     fn replace(&self, start: &str, answer: Vec<u8>) {
-        self.state.lock().unwrap().answers.insert(start.to_owned(), answer);
+        self.state.lock().unwrap().answers.insert(start.to_owned(), Answer { body: answer, header: String::new() });
     }
 
     fn redirect(&self) {
@@ -322,7 +390,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     let mut state = state.lock().unwrap();
     state.asked.push(path.clone());
     let found = state.answers.iter().filter(|(start, _)| path.starts_with(start.as_str()));
-    let found = found.max_by_key(|(start, _)| start.len()).map(|(_, body)| body.clone());
+    let found = found.max_by_key(|(start, _)| start.len()).map(|(_, answer)| answer.clone());
     let (head, body) = match found {
         _ if state.redirect => ("302 Found\r\nlocation: http://127.0.0.1:9/", Vec::new()),
         _ if state.busy > 0 => {
@@ -331,7 +399,12 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         }
         // AMD has a list; this service has none, as nobody else can sign one.
         Some(_) if path.ends_with("/crl") => ("404 Not Found", Vec::new()),
-        Some(body) => ("200 OK", body),
+        Some(Answer { body, header }) => {
+            let head =
+                format!("HTTP/1.1 200 OK\r\n{header}content-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+            return;
+        }
         None => ("404 Not Found", Vec::new()),
     };
     let head = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());

@@ -4,7 +4,7 @@
 //! level, product), never of an address that the evidence names.
 
 use super::Piece;
-use super::store::Store;
+use super::store::{Store, Stored};
 use crate::appraise;
 use crate::args::EvidenceKind as Kind;
 use attest::snp::Report;
@@ -37,6 +37,18 @@ pub(crate) struct Item {
     pub(crate) optional: bool,
 }
 
+impl Item {
+    /// The chain that comes with it has a name of its own.
+    pub(crate) fn chain_name(&self) -> Option<String> {
+        self.chain.map(|_| format!("{}/chain", self.name))
+    }
+
+    /// All of it from the store; nothing where a part is missing or out of date.
+    pub(crate) fn stored(&self, store: &Store, now: UnixTime) -> Option<Vec<Stored>> {
+        self.chain_name().into_iter().chain([self.name.clone()]).map(|name| store.get(&name, now)).collect()
+    }
+}
+
 /// What some evidence needs.
 pub(crate) fn plan(kind: Kind, bytes: &[u8], addresses: &Addresses<'_>) -> Vec<Item> {
     match kind {
@@ -53,7 +65,8 @@ pub(crate) fn plan(kind: Kind, bytes: &[u8], addresses: &Addresses<'_>) -> Vec<I
 pub(crate) fn stored(kind: Kind, bytes: &[u8], store: &Store, now: UnixTime) -> Vec<Piece> {
     plan(kind, bytes, &Addresses { kds: "", rim: "", pcs: "", intel_root_crl: "" })
         .into_iter()
-        .filter_map(|item| store.get(&item.name, now))
+        .filter_map(|item| item.stored(store, now))
+        .flatten()
         .map(|stored| Piece { name: stored.entry.name, bytes: stored.bytes })
         .collect()
 }

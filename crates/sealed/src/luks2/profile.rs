@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use claims::Code;
 use claims::volume::{BLOCK_SIZE, Drive, VolumeKey};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Why a header is refused. Nothing was derived from a key, except in [`ProfileError::Key`] and
@@ -193,7 +194,8 @@ fn first_difference(got: &Value, wanted: &Value, path: String) -> Option<(String
     let (Value::Object(got_fields), Value::Object(wanted_fields)) = (got, wanted) else {
         return (got != wanted).then(|| (path, show(got), show(wanted)));
     };
-    for (name, wanted) in wanted_fields {
+    // By name, so that the same difference is named whatever order the parser keeps.
+    for (name, wanted) in wanted_fields.iter().collect::<BTreeMap<_, _>>() {
         let path = format!("{path}/{name}");
         match got_fields.get(name) {
             None => return Some((path, "absent".into(), show(wanted))),

@@ -36,11 +36,9 @@ pub(crate) fn run(args: &EvidenceFetchArgs, context: &Context) -> Result {
         }
         let mut have = Vec::new();
         for item in &items {
-            let known = [Some(item.name.clone()), item.chain.map(|_| chain_name(item))].into_iter().flatten();
-            let known: Vec<_> = known.filter_map(|name| store.get(&name, now)).map(|stored| (stored, true)).collect();
-            match known.len() {
-                0 => have.extend(get(&fetcher, item, now, context)?.into_iter().map(|stored| (stored, false))),
-                _ => have.extend(known),
+            match item.stored(&store, now) {
+                Some(known) => have.extend(known.into_iter().map(|stored| (stored, true))),
+                None => have.extend(get(&fetcher, item, now, context)?.into_iter().map(|stored| (stored, false))),
             }
         }
         // Nothing is kept that the evidence does not verify with.
@@ -79,21 +77,19 @@ fn get(fetcher: &Fetcher, item: &Item, now: UnixTime, context: &Context) -> Resu
         Stored { entry: Entry { name, sha256, source, fetched_at: now, expires }, bytes }
     };
     let mut all = Vec::new();
-    if let Some(header) = item.chain {
+    if let (Some(header), Some(name)) = (item.chain, item.chain_name()) {
         let chain = answer.headers.get(header).and_then(|value| value.to_str().ok()).map(unescape);
         let chain = chain.ok_or_else(|| {
             Failure::environment(format!("{} answers without the header {header}", item.url))
                 .code(claims::Code::CollateralFetch)
         })?;
-        all.push(stored(chain_name(item), chain));
+        all.push(stored(name, chain));
     }
     all.push(stored(item.name.clone(), plain(item, answer.body)?));
+    if all.iter().any(|stored| stored.entry.expires.is_some_and(|expires| expires <= now)) {
+        context.printer.warn(format!("{} is out of date already: the service is behind", item.name));
+    }
     Ok(all)
-}
-
-/// The chain that came with an item.
-fn chain_name(item: &Item) -> String {
-    format!("{}/chain", item.name)
 }
 
 /// NVIDIA's service wraps a RIM into JSON; others send the thing itself.
