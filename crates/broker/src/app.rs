@@ -6,12 +6,13 @@ use crate::http::gate::Gate;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::policy::Mode;
+use crate::rego::Policies;
 use crate::serve::ServeError;
 use crate::settings::Settings;
 use crate::store::audit::Kind;
 use crate::store::secrets::Vault;
-use crate::store::{Store, sessions};
-use crate::token::Tokens;
+use crate::store::{Store, sessions, token_keys};
+use crate::token::{Previous, Tokens};
 use crate::verify::{Appraiser, Verifiers};
 use aws_lc_rs::rand;
 use claims::{Code, Digest256, UnixTime};
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(crate) tokens: Tokens,
     pub(crate) vault: Arc<Vault>,
     pub(crate) appraiser: Arc<Appraiser>,
+    pub(crate) policies: Policies,
     pub(crate) store: Store,
     pub(crate) metrics: Metrics,
 }
@@ -52,9 +54,11 @@ impl App {
         let store = Store::open(&settings.folder, &keys.master)?;
         let clock = Clock::start();
         let started = clock.now();
+        let tokens = Tokens::new(keys, mode)?;
+        let (jwk, seconds) = (tokens.jwk().clone(), settings.session_seconds);
         let (log, listen) = (Arc::clone(&store.audit), settings.listen.to_string());
         let (development, identity) = (settings.dev, keys.identity);
-        let epoch = store
+        let (epoch, previous) = store
             .write(move |connection| {
                 let latest = sessions::number(connection, LATEST_TIME)?;
                 let mut epoch = sessions::number(connection, CHALLENGE_EPOCH)?;
@@ -68,18 +72,22 @@ impl App {
                 let version = env!("CARGO_PKG_VERSION");
                 let facts = Started { version, development, identity, listen: &listen };
                 log.append(connection, started, Kind::Start, "", &facts)?;
-                Ok(epoch)
+                let previous = token_keys::settle(connection, &jwk, started.0, seconds)?;
+                Ok((epoch, previous))
             })
             .await?;
         let challenge_key = keys.master.derive(&format!("challenge/{epoch}"));
+        let previous = previous.into_iter().filter_map(|(jwk, until)| Previous::new(jwk, until)).collect();
+        let policies = Policies::load(&store, started).await?;
         Ok(Arc::new(Self {
             mode,
+            policies,
             identity: keys.identity,
             started,
             clock,
             gate: Gate::new(&keys.admin).ok_or(ServeError::AdminKey)?,
             challenges: Challenges::new(&challenge_key, settings.challenge_seconds),
-            tokens: Tokens::new(keys, mode)?,
+            tokens: tokens.with_previous(previous),
             vault: Arc::new(Vault::new(&keys.master)?),
             appraiser: Arc::new(Appraiser::new(mode, &settings.revocation, settings.collateral.clone(), verifiers)),
             store,

@@ -5,11 +5,12 @@
 //! *Does not check* whether the nonce was used: the store takes it, once, when an attestation succeeds.
 //!
 //! ```text
-//! nonce  = random 11 | protocol version 1 | expiry 4 (seconds, big-endian) | MAC 16
+//! nonce  = random 11 | kind of evidence (high half), protocol version (low half) 1 | expiry 4 (seconds, big-endian) | MAC 16
 //! cookie = hex(session 16 | nonce 32);  MAC = HMAC-SHA-256("confide/challenge/v1\0" | session | nonce[..16])[..16]
 //! ```
 
 use crate::clock::after;
+use crate::verify::Kind;
 use aws_lc_rs::{constant_time, digest, hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -55,6 +56,7 @@ pub(crate) struct Challenge {
 pub(crate) struct Pending {
     pub(crate) nonce: [u8; 32],
     pub(crate) version: Version,
+    pub(crate) kind: Kind,
     pub(crate) expires: UnixTime,
 }
 
@@ -76,13 +78,13 @@ impl Challenges {
         Self { key: key.expose(|key| hmac::Key::new(hmac::HMAC_SHA256, key)), seconds }
     }
 
-    pub(crate) fn make(&self, version: Version, now: UnixTime) -> Result<Challenge, Code> {
+    pub(crate) fn make(&self, version: Version, kind: Kind, now: UnixTime) -> Result<Challenge, Code> {
         let expires = after(now, self.seconds);
         let mut random = [0; 27];
         rand::fill(&mut random).map_err(|_| Code::Busy)?;
         let (session, salt) = random.split_at(16);
         let seconds = u32::try_from(expires.0).map_err(|_| Code::Busy)?;
-        let open = [salt, &[version.byte()], &seconds.to_be_bytes()].concat();
+        let open = [salt, &[kind.number() << 4 | version.byte()], &seconds.to_be_bytes()].concat();
         let nonce = [open.as_slice(), &self.mac(session, &open)].concat();
         Ok(Challenge { nonce: STANDARD.encode(&nonce), cookie: hex::encode([session, &nonce].concat()), expires })
     }
@@ -98,12 +100,14 @@ impl Challenges {
         let (session, nonce) = bytes.split_first_chunk::<16>().ok_or(Code::Nonce)?;
         let (open, mac) = nonce.split_first_chunk::<16>().ok_or(Code::Nonce)?;
         constant_time::verify_slices_are_equal(&self.mac(session, open), mac).map_err(|_| Code::Nonce)?;
-        let [.., version, e0, e1, e2, e3] = *open;
+        let [.., what, e0, e1, e2, e3] = *open;
         let expires = UnixTime(u32::from_be_bytes([e0, e1, e2, e3]).into());
-        let version = [Version::V0_2_0, Version::V0_4_0].into_iter().find(|known| known.byte() == version);
+        let version = [Version::V0_2_0, Version::V0_4_0].into_iter().find(|known| known.byte() == what & 0x0f);
+        let kind = Kind::ALL.iter().copied().find(|known| known.number() == what >> 4);
         let pending = Pending {
             nonce: nonce.try_into().map_err(|_| Code::Nonce)?,
             version: version.ok_or(Code::Nonce)?,
+            kind: kind.ok_or(Code::Nonce)?,
             expires,
         };
         if now < expires { Ok(pending) } else { Err(Code::Nonce) }
@@ -133,9 +137,10 @@ mod tests {
     fn a_challenge_comes_back_once_in_time_and_unchanged() {
         let challenges = Challenges::new(&Secret::new([7; 32]), 300);
         let start = UnixTime(1_800_000_000);
-        let made = challenges.make(Version::V0_4_0, start).unwrap();
+        let made = challenges.make(Version::V0_4_0, Kind::Aci, start).unwrap();
         let pending = challenges.read(&made.cookie, start).unwrap();
         assert_eq!((pending.nonce_text(), pending.version), (made.nonce.clone(), Version::V0_4_0));
+        assert_eq!(pending.kind, Kind::Aci);
         assert_eq!(made.nonce.len(), 44);
         assert_eq!(challenges.read(&made.cookie, after(start, 299)), Ok(pending));
         assert_eq!(challenges.read(&made.cookie, after(start, 300)), Err(Code::Nonce));

@@ -13,6 +13,7 @@
 mod app;
 mod challenge;
 mod clock;
+mod ear;
 mod explain;
 mod http;
 mod init;
@@ -21,10 +22,12 @@ mod keys;
 mod metrics;
 mod path;
 mod policy;
+mod rego;
 mod serve;
 mod settings;
 mod store;
 mod token;
+mod try_out;
 mod verify;
 
 pub use attest::snp::Endorsements;

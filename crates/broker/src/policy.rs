@@ -5,6 +5,7 @@
 //! *Does not check* evidence: claims come from a verifier.
 
 use crate::path::ResourcePath;
+use crate::rego::release::Opinion;
 use crate::store::rules::Rule;
 use claims::reference::{Chips, Lease};
 use claims::snp::{GuestPolicy, Product, SnpClaims, TcbVersion, Tee};
@@ -147,6 +148,34 @@ pub(crate) fn decide(mode: Mode, rules: &[Rule], claims: &Appraised, question: Q
     };
     let trace = traces.into_iter().take(TRACED_RULES).map(|(_, trace)| trace).collect();
     Decision { outcome, permit, trace }
+}
+
+/// Puts release rules and policies together (see [`crate::rego::release`]): a policy's denial refuses, else a rule that
+/// admits permits, else a policy that allows.
+pub(crate) fn combine(ruled: Decision, opinion: &Opinion, resource: &ResourcePath) -> Decision {
+    let held = matches!(ruled.outcome, Err(Code::Lease));
+    match (&ruled.outcome, opinion.allowed_by) {
+        _ if opinion.denied => {
+            let code = opinion.code.unwrap_or(Code::Denied);
+            Decision { outcome: Err(code), permit: None, trace: ruled.trace }
+        }
+        (Ok(_), _) => ruled,
+        // Another guest holds it exclusively: a policy does not know of that.
+        (Err(_), _) if held => ruled,
+        (Err(_), Some(policy)) => {
+            let permit = Permit { resource: resource.clone(), rule: policy, bind_chip: None };
+            Decision { outcome: Ok(policy), permit: Some(permit), trace: ruled.trace }
+        }
+        (Err(code), None) => {
+            let outcome = Err(if *code == Code::NoRule { opinion.code.unwrap_or(*code) } else { *code });
+            Decision { outcome, permit: None, trace: ruled.trace }
+        }
+    }
+}
+
+/// What rules say of evidence that they do not know: nothing.
+pub(crate) fn unruled() -> Decision {
+    Decision { outcome: Err(Code::NoRule), permit: None, trace: Vec::new() }
 }
 
 fn permit(rule: &Rule, claims: &Appraised, question: Question<'_>) -> Option<Permit> {

@@ -209,7 +209,7 @@ async fn bounds_are_kept_and_answered_in_json() {
     for body in ["", "{}", "null", deep.as_str(), r#"{"version":"0.4.0","tee":"snp"}"#] {
         assert_eq!(client.send("POST", "/kbs/v0/auth", &[], body.to_owned()).await.refusal(), refused(400, "E-FORMAT"));
     }
-    let unknown = r#"{"version":"0.4.0","tee":"tdx","extra-params":{"attestation-policy-selector":"x"}}"#;
+    let unknown = r#"{"version":"0.4.0","tee":"se","extra-params":{"attestation-policy-selector":"x"}}"#;
     assert_eq!(client.send("POST", "/kbs/v0/auth", &[], unknown).await.refusal(), refused(400, "E-TEE"));
 
     // A peer that sends nothing, or a head that never ends, is cut off.

@@ -265,7 +265,7 @@ async fn evidence_that_was_touched_is_refused() {
     assert_eq!(session.attest(&mut client, &extra).await.refusal(), refused(400, "E-FORMAT"));
     let mut devices = good.clone();
     devices["tee-evidence"]["additional_evidence"] = json!("{\"sampledevice\":{\"svn\":\"2\"}}");
-    assert_eq!(session.attest(&mut client, &devices).await.refusal(), refused(400, "E-TEE"));
+    assert_eq!(session.attest(&mut client, &devices).await.refusal(), refused(401, "E-BINDING"));
     // None of these used the challenge up.
     assert_eq!(session.attest(&mut client, &good).await.status, StatusCode::OK);
 }

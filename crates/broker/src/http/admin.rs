@@ -1,4 +1,4 @@
-//! Administrators' part of the KBS protocol: secrets in and out of the store; policies are answered, not taken.
+//! Administrators' part of the KBS protocol: secrets in and out of the store.
 
 use super::gate::{Admin, Scope};
 use super::refusal::Refusal;
@@ -15,14 +15,12 @@ use serde::Serialize;
 use std::sync::Arc;
 
 pub(crate) fn register(table: Table) -> Table {
-    table
-        .guarded(Scope::Change, "POST", "/kbs/v0/resource/{*path}", put)
-        .guarded(Scope::Change, "DELETE", "/kbs/v0/resource/{*path}", delete)
-        .guarded(Scope::Change, "POST", "/kbs/v0/attestation-policy", no_policy)
-        .guarded(Scope::Change, "POST", "/kbs/v0/resource-policy", no_policy)
-        .guarded(Scope::Look, "GET", "/kbs/v0/resource-policy", no_policy)
-        .guarded(Scope::Change, "POST", "/kbs/v0/reference-value", no_policy)
-        .guarded(Scope::Look, "GET", "/kbs/v0/reference-value/{*id}", no_policy)
+    table.guarded(Scope::Change, "POST", "/kbs/v0/resource/{*path}", put).guarded(
+        Scope::Change,
+        "DELETE",
+        "/kbs/v0/resource/{*path}",
+        delete,
+    )
 }
 
 /// The audit entry of an administrator's change.
@@ -88,17 +86,12 @@ async fn delete(app: Arc<App>, admin: Admin, call: Call) -> Answer {
     Ok(empty())
 }
 
-/// A policy that was taken and then ignored would be believed to protect.
-async fn no_policy(_: Arc<App>, _: Admin, _: Call) -> Answer {
-    Err(Refusal::of(Code::Unsupported, "this broker takes release rules, at /confide/v0/references"))
-}
-
 fn path(call: &Call) -> Result<ResourcePath, Refusal> {
     ResourcePath::parse(&call.rest).map_err(|code| Refusal::of(code, "a resource path is REPOSITORY/TYPE/TAG"))
 }
 
 /// What upstream answers to a change: an empty body of this type.
-fn empty() -> Response {
+pub(super) fn empty() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));

@@ -11,20 +11,23 @@ use super::{Answer, Call, json};
 use crate::app::{App, decision_id};
 use crate::challenge::{Pending, Version, session_id};
 use crate::clock::after;
+use crate::ear::{Ear, Issue, Said};
 use crate::explain::{self, Change};
 use crate::jwe::Recipient;
 use crate::policy::{Appraised, Mode, Question, RuleTrace, decide};
+use crate::rego::Snapshot;
 use crate::store::audit::{Kind, Log};
 use crate::store::{StoreError, leases, rules, sessions};
-use crate::token::{Session, Statement, session_end};
-use crate::verify::Verified;
+use crate::token::{Session, session_end};
+use crate::verify::{self, Verified};
 use attest::snp::CrlStatus;
 use axum::http::{StatusCode, header};
-use claims::kbs::{Challenge, Request, Token};
+use claims::kbs::{Challenge, Request, TeeKey, Token};
 use claims::site::Site;
 use claims::{Code, Digest256, UnixTime};
 use rusqlite::Connection;
 use serde::Serialize;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Longest lease that a `site.json` can ask for.
@@ -46,10 +49,9 @@ fn challenge(app: &App, call: &Call) -> Answer {
     let request: Request = protocol::strict(&call.body)?;
     let version = Version::parse(&request.version)
         .map_err(|code| Refusal::of(code, "KBS Client Protocol Version Mismatch: 0.4.0 and 0.2.0 are spoken here"))?;
-    if request.tee != "snp" {
-        return Err(Refusal::of(Code::TeeUnsupported, "this kind of evidence is not appraised here"));
-    }
-    let made = app.challenges.make(version, app.clock.now()).map_err(busy)?;
+    let kind = verify::Kind::parse(&request.tee)
+        .map_err(|code| Refusal::of(code, "this kind of evidence is not appraised here as the primary one"))?;
+    let made = app.challenges.make(version, kind, app.clock.now()).map_err(busy)?;
     let body = Challenge { nonce: made.nonce, extra_params: serde_json::Value::String(String::new()) };
     with_cookie(json(StatusCode::OK, &body)?, &made.cookie, made.expires)
 }
@@ -71,11 +73,11 @@ async fn attempt(app: &Arc<App>, call: &Call) -> Answer {
     let not_ours = || Refusal::of(Code::Nonce, "the challenge is unknown, expired or used");
     let cookie = protocol::cookie(&call.headers).ok_or_else(not_ours)?;
     let pending = app.challenges.read(cookie, now).map_err(|_| not_ours())?;
-    let message = Message::read(&call.body, &pending)?;
+    let message = Arc::new(Message::read(&call.body, &pending)?);
     Recipient::parse(&message.runtime_data.tee_pubkey, pending.version == Version::V0_2_0)
         .map_err(|_| Refusal::of(Code::Format, "the guest's key is not one that secrets can be encrypted to"))?;
     let decision = decision_id().map_err(busy)?;
-    let mut facts = Facts::new(call, &message, pending.version);
+    let mut facts = Facts::new(call, &message, &pending);
 
     let appraisal = match appraise(app, &message, &pending, now).await {
         Ok(appraisal) => appraisal,
@@ -88,17 +90,19 @@ async fn attempt(app: &Arc<App>, call: &Call) -> Answer {
         }
     };
 
-    let claims = Appraised::from(&appraisal.verified.claims);
-    facts.revocation = Some(appraisal.verified.revocation.clone());
-    facts.claims = Some(claims.clone());
-    let lease_seconds = lease_seconds(appraisal.site(), app.settings.lease_seconds);
+    let claims = appraisal.verified.snp.as_ref().map(Appraised::from);
+    facts.revocation = appraisal.verified.revocation.clone();
+    facts.claims = claims.clone();
+    let expires = session_end(now, app.settings.session_seconds);
     let session = Session {
         decision: decision.clone(),
+        instance: instance(&appraisal.verified, &message.runtime_data.tee_pubkey)?,
         claims,
         key: message.runtime_data.tee_pubkey.clone(),
         old: pending.version == Version::V0_2_0,
-        lease_seconds,
-        expires: session_end(now, app.settings.session_seconds),
+        lease_seconds: lease_seconds(appraisal.site(), app.settings.lease_seconds),
+        expires,
+        ear: Value::Null,
     };
     let settle = Settle {
         log: Arc::clone(&app.store.audit),
@@ -106,26 +110,21 @@ async fn attempt(app: &Arc<App>, call: &Call) -> Answer {
         now,
         pending,
         id: session_id(cookie),
-        session: session.clone(),
+        session,
         facts,
         site_text: appraisal.site_text(),
+        issue: app.tokens.issue(now, expires),
+        ear: appraisal.ear,
     };
-    let affirming = match app.store.write(move |connection| settle.run(connection)).await? {
-        Ok(affirming) => affirming,
+    let (session, affirming) = match app.store.write(move |connection| settle.run(connection)).await? {
+        Ok(settled) => settled,
         Err(code) => {
             tracing::info!(decision, %code, "attestation refused");
             return Err(Refusal::of(code, "no release rule admits this evidence").decided(&decision));
         }
     };
     tracing::info!(decision, affirming, "attested");
-    let statement = Statement {
-        affirming,
-        claims: &appraisal.verified.claims,
-        runtime_data: &message.runtime_data,
-        additional_evidence: &message.additional_evidence,
-        init_data: appraisal.init_claims(),
-    };
-    let token = app.tokens.issue(&session, &statement, now).map_err(busy)?;
+    let token = app.tokens.sign(&session).map_err(busy)?;
     with_cookie(json(StatusCode::OK, &Token { token })?, cookie, UnixTime(session.expires))
 }
 
@@ -133,6 +132,7 @@ async fn attempt(app: &Arc<App>, call: &Call) -> Answer {
 struct Appraisal {
     verified: Verified,
     init_data: Option<VerifiedInitData>,
+    ear: Ear,
 }
 
 impl Appraisal {
@@ -149,36 +149,58 @@ impl Appraisal {
             _ => None,
         }
     }
-
-    fn init_claims(&self) -> Option<serde_json::Value> {
-        match &self.init_data {
-            Some(VerifiedInitData::Toml(claims)) => Some(claims.clone()),
-            // The site file is in the evidence by its digest; a token stays small.
-            Some(VerifiedInitData::Site { .. }) | None => None,
-        }
-    }
 }
 
-async fn appraise(app: &Arc<App>, message: &Message, pending: &Pending, now: UnixTime) -> Result<Appraisal, Code> {
-    let (report, table) = attest::snp::kbs::from_json(&message.evidence).map_err(|error| error.code())?;
-    if !message.additional_evidence.is_empty() {
-        // Device evidence that nobody appraises must not look as if somebody had.
-        return Err(Code::TeeUnsupported);
-    }
+/// Verification of CPU and devices, init-data, appraisal by policy; all off the runtime's threads.
+async fn appraise(app: &Arc<App>, message: &Arc<Message>, pending: &Pending, now: UnixTime) -> Result<Appraisal, Code> {
+    let snapshot = app.policies.now(&app.store, now).await.map_err(|error| {
+        tracing::error!(%error, "the policies cannot be read");
+        Code::Store
+    })?;
     let binding = message.binding(pending.version)?;
-    let signed = report.claimed().report_data;
-    let appraiser = Arc::clone(&app.appraiser);
-    let verified =
-        tokio::task::spawn_blocking(move || appraiser.verify(&report, &table, now)).await.map_err(|_| Code::Busy)??;
-    if verified.claims.report_data != signed {
-        return Err(Code::SnpFormat);
-    }
-    protocol::check_report_data(&signed.0, &binding)?;
-    let init_data = match &message.init_data {
-        None => None,
-        Some(init_data) => Some(VerifiedInitData::check(init_data, &verified.claims.host_data)?),
+    let (appraiser, message, kind) = (Arc::clone(&app.appraiser), Arc::clone(message), pending.kind);
+    let work = move || {
+        let enrolled = enrolled_keys(&snapshot);
+        let session = verify::Session { binding, now, enrolled: &enrolled };
+        let verified = appraiser.verify(kind, &message.evidence, &session)?;
+        let devices = match message.additional_evidence.is_empty() {
+            true => Vec::new(),
+            false => appraiser.verify_devices(&message.additional_evidence, &message.runtime_data, now)?,
+        };
+        let init_data = match &message.init_data {
+            None => None,
+            Some(init_data) => Some(VerifiedInitData::check(init_data, &verified.init)?),
+        };
+        let said = Said {
+            runtime_data: &message.runtime_data,
+            additional_evidence: &message.additional_evidence,
+            init_data: match &init_data {
+                Some(VerifiedInitData::Toml(claims)) => Some(claims.clone()),
+                // The site file is in the evidence by its digest; a token stays small.
+                Some(VerifiedInitData::Site { .. }) | None => None,
+            },
+        };
+        let ear = Ear::appraise(&snapshot, None, &verified, &devices, &said);
+        Ok(Appraisal { verified, init_data, ear })
     };
-    Ok(Appraisal { verified, init_data })
+    tokio::task::spawn_blocking(work).await.map_err(|_| Code::Busy)?
+}
+
+/// Attestation keys of TPMs, from the reference values.
+fn enrolled_keys(snapshot: &Snapshot) -> Vec<Vec<u8>> {
+    use base64::Engine;
+    let listed = snapshot.references.get(verify::TRUSTED_KEYS).and_then(Value::as_array);
+    let texts = listed.into_iter().flatten().filter_map(Value::as_str);
+    texts.filter_map(|text| base64::engine::general_purpose::STANDARD.decode(text).ok()).collect()
+}
+
+/// Names the guest among holders: by its evidence, else by its key.
+fn instance(verified: &Verified, key: &TeeKey) -> Result<String, Refusal> {
+    if let Some(instance) = &verified.instance {
+        return Ok(instance.clone());
+    }
+    let key = claims::json::canonical(key).map_err(|_| busy(Code::Busy))?;
+    Ok(format!("key-{}", Digest256::of(&key)))
 }
 
 /// A guest may be silent for its check interval and its grace before it stops; a lease outlasts that.
@@ -199,47 +221,59 @@ struct Settle {
     session: Session,
     facts: Facts,
     site_text: Option<String>,
+    issue: Issue,
+    ear: Ear,
 }
 
 impl Settle {
-    /// Whether a rule admits the evidence, or why there is no session.
-    fn run(mut self, connection: &Connection) -> Result<Result<bool, Code>, StoreError> {
-        let claims = &self.session.claims;
-        let mut decision =
-            decide(self.mode, &rules::of_host_data(connection, &claims.host_data)?, claims, Question::Appraise);
+    /// The session and whether its evidence is affirmed, or why there is none.
+    fn run(mut self, connection: &Connection) -> Result<Result<(Session, bool), Code>, StoreError> {
+        if let Some(code) = self.rules(connection)? {
+            return self.refuse(connection, code);
+        }
+        if !sessions::take(connection, &self.pending.nonce, self.pending.expires)? {
+            return self.refuse(connection, Code::Nonce);
+        }
+        if self.facts.rule.is_some() {
+            self.ear.admit_cpu();
+            let until = after(self.now, self.session.lease_seconds);
+            leases::renew(connection, &self.session.instance, self.now, until)?;
+            if let (Some(text), Some(claims)) = (&self.site_text, &self.session.claims) {
+                rules::keep_site(connection, &claims.host_data, text)?;
+            }
+        }
+        self.session.ear = self.ear.claims(self.issue);
+        let submods = self.session.ear.get("submods").cloned();
+        self.facts.submods = submods;
+        let session = serde_json::to_string(&self.session).map_err(|_| StoreError::Damaged { what: "session" })?;
+        sessions::keep(connection, &self.id, &session, UnixTime(self.session.expires))?;
+        self.log.append(connection, self.now, Kind::Attest, &self.session.decision, &self.facts)?;
+        Ok(Ok((self.session, self.ear.affirming())))
+    }
+
+    /// Asks the release rules, which know bare SNP only; why the guest must be told no at once.
+    fn rules(&mut self, connection: &Connection) -> Result<Option<Code>, StoreError> {
+        let Some(claims) = &self.session.claims else { return Ok(None) };
+        let own = rules::of_host_data(connection, &claims.host_data)?;
+        let mut decision = decide(self.mode, &own, claims, Question::Appraise);
         if decision.outcome.is_err() {
             // Rules for other host data cannot admit, but one of them may explain.
             decision = decide(self.mode, &rules::all(connection)?, claims, Question::Appraise);
         }
         self.facts.trace = decision.trace;
         self.facts.rule = decision.outcome.ok();
-        if let Err(code) = decision.outcome {
-            self.facts.code = Some(code.name());
-            let text = self.site_text.as_deref();
-            self.facts.site_changes = explain::site_changes(connection, &self.facts.trace, &claims.host_data, text)?;
-            // Our own guests are told at once; an upstream client gets a token that says `contraindicated`.
-            if text.is_some() {
-                return self.refuse(connection, code);
-            }
+        let Err(code) = decision.outcome else { return Ok(None) };
+        let text = self.site_text.as_deref();
+        self.facts.site_changes = explain::site_changes(connection, &self.facts.trace, &claims.host_data, text)?;
+        if self.ear.affirming() {
+            return Ok(None);
         }
-        if !sessions::take(connection, &self.pending.nonce, self.pending.expires)? {
-            return self.refuse(connection, Code::Nonce);
-        }
-        let affirming = decision.outcome.is_ok();
-        if affirming {
-            let until = after(self.now, self.session.lease_seconds);
-            leases::renew(connection, &claims.report_id, self.now, until)?;
-            if let Some(text) = &self.site_text {
-                rules::keep_site(connection, &claims.host_data, text)?;
-            }
-        }
-        let session = serde_json::to_string(&self.session).map_err(|_| StoreError::Damaged { what: "session" })?;
-        sessions::keep(connection, &self.id, &session, UnixTime(self.session.expires))?;
-        self.log.append(connection, self.now, Kind::Attest, &self.session.decision, &self.facts)?;
-        Ok(Ok(affirming))
+        self.facts.code = Some(code.name());
+        // Our own guests are told at once; an upstream client gets a token that says what the evidence is worth.
+        Ok(text.is_some().then_some(code))
     }
 
-    fn refuse(mut self, connection: &Connection, code: Code) -> Result<Result<bool, Code>, StoreError> {
+    fn refuse(mut self, connection: &Connection, code: Code) -> Result<Result<(Session, bool), Code>, StoreError> {
         self.facts.code = Some(code.name());
         self.log.append(connection, self.now, Kind::Attest, &self.session.decision, &self.facts)?;
         Ok(Err(code))
@@ -251,6 +285,7 @@ impl Settle {
 struct Facts {
     peer: String,
     protocol: &'static str,
+    tee: &'static str,
     /// SHA-256 of the evidence as canonical JSON.
     evidence: Option<Digest256>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -261,6 +296,9 @@ struct Facts {
     claims: Option<Appraised>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revocation: Option<CrlStatus>,
+    /// What release policies had as input: proposed ones are tried against it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submods: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     trace: Vec<RuleTrace>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -268,10 +306,11 @@ struct Facts {
 }
 
 impl Facts {
-    fn new(call: &Call, message: &Message, version: Version) -> Self {
+    fn new(call: &Call, message: &Message, pending: &Pending) -> Self {
         Self {
             peer: call.peer.to_string(),
-            protocol: match version {
+            tee: pending.kind.name(),
+            protocol: match pending.version {
                 Version::V0_2_0 => "0.2.0",
                 Version::V0_4_0 => "0.4.0",
             },
@@ -280,6 +319,7 @@ impl Facts {
             rule: None,
             claims: None,
             revocation: None,
+            submods: None,
             trace: Vec::new(),
             site_changes: Vec::new(),
         }

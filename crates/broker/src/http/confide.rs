@@ -50,6 +50,11 @@ pub(crate) async fn metrics(app: Arc<App>, _: Call) -> Answer {
     Ok(response)
 }
 
+/// The public keys of tokens, for relying parties.
+pub(crate) async fn key_set(app: Arc<App>, _: Call) -> Answer {
+    json(StatusCode::OK, &app.tokens.key_set(app.clock.now()))
+}
+
 async fn status(app: Arc<App>, _: Admin, _: Call) -> Answer {
     let log = Arc::clone(&app.store.audit);
     let (rules, secrets, head) = app
@@ -237,7 +242,7 @@ fn no_reference() -> Refusal {
 }
 
 /// A number in the query; anything else under that name is refused.
-fn number(query: &str, name: &str) -> Result<Option<u64>, Refusal> {
+pub(super) fn number(query: &str, name: &str) -> Result<Option<u64>, Refusal> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let parsed = value.map(|text| text.parse::<u64>().ok().filter(|number| *number <= i64::MAX as u64));
     match parsed {

@@ -9,7 +9,9 @@ pub(crate) mod admin;
 pub(crate) mod attest;
 pub(crate) mod confide;
 pub(crate) mod gate;
+pub(crate) mod policies;
 pub(crate) mod protocol;
+pub(crate) mod reference;
 pub(crate) mod refusal;
 pub(crate) mod resource;
 
@@ -150,10 +152,11 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Vec<Route>) {
     let table = Table::new(app)
         .open(Access::Public, "GET", "/healthz", confide::healthz)
         .open(Access::Public, "GET", "/metrics", confide::metrics)
+        .open(Access::Public, "GET", "/.well-known/jwks.json", confide::key_set)
         .open(Access::Public, "POST", "/kbs/v0/auth", attest::auth)
         .open(Access::Public, "POST", "/kbs/v0/attest", attest::attest)
-        .open(Access::Guest, "GET", "/kbs/v0/resource/{*path}", resource::release);
-    confide::register(admin::register(table)).finish()
+        .open(Access::Guest, "GET", "/kbs/v0/resource/{*path}", resource::fetch);
+    reference::register(policies::register(confide::register(admin::register(table)))).finish()
 }
 
 pub(crate) fn wrong_method() -> Response {

@@ -2,11 +2,12 @@
 
 use super::refusal::Refusal;
 use crate::challenge::{Pending, Version};
+use crate::verify::Init;
 use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, SHA512, digest};
 use axum::http::{HeaderMap, HeaderValue, header};
 use claims::kbs::{self, Attestation, InitData, RuntimeData, TeeKey};
 use claims::site::Site;
-use claims::{Code, Digest256, HostData, UnixTime};
+use claims::{Code, Digest256, UnixTime};
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -110,11 +111,11 @@ struct TomlInitData {
 }
 
 impl VerifiedInitData {
-    /// Checks the digest of the text against the signed host data, and only then parses it.
-    pub(crate) fn check(init_data: &InitData, host_data: &HostData) -> Result<Self, Code> {
+    /// Checks the digest of the text against what is signed, and only then parses it.
+    pub(crate) fn check(init_data: &InitData, signed: &Init) -> Result<Self, Code> {
         match init_data.format.as_str() {
             "site" => {
-                if Digest256::of(init_data.body.as_bytes()).0 != host_data.0 {
+                if !signed.holds(&Digest256::of(init_data.body.as_bytes()).0) {
                     return Err(Code::HostData);
                 }
                 let site = Site::parse(init_data.body.as_bytes()).map_err(|_| Code::Format)?;
@@ -129,8 +130,8 @@ impl VerifiedInitData {
                     "sha512" => &SHA512,
                     _ => return Err(Code::Format),
                 };
-                // HOST_DATA has 32 bytes: upstream cuts longer digests.
-                if digest(algorithm, init_data.body.as_bytes()).as_ref().get(..32) != Some(&host_data.0) {
+                // A field holds as much of the digest as it has room for, as upstream does it.
+                if !signed.holds(digest(algorithm, init_data.body.as_bytes()).as_ref()) {
                     return Err(Code::HostData);
                 }
                 Ok(Self::Toml(serde_json::json!({"version": document.version, "algorithm": document.algorithm,
@@ -265,11 +266,16 @@ mod tests {
     fn toml_init_data_is_bound_by_its_own_algorithm_cut_to_32_bytes() {
         for (name, algorithm) in [("sha256", &SHA256), ("sha384", &SHA384), ("sha512", &SHA512)] {
             let body = format!("version = \"0.1.0\"\nalgorithm = \"{name}\"\n[data]\n\"aa.toml\" = \"x\"\n");
-            let mut host_data = HostData([0; 32]);
-            host_data.0.copy_from_slice(&digest(algorithm, body.as_bytes()).as_ref()[..32]);
+            let host_data = digest(algorithm, body.as_bytes()).as_ref()[..32].to_vec();
+            let mut longer = digest(algorithm, body.as_bytes()).as_ref().to_vec();
+            longer.resize(48, 0);
             let init_data = InitData { format: "toml".into(), body };
-            assert!(VerifiedInitData::check(&init_data, &host_data).is_ok());
-            assert_eq!(VerifiedInitData::check(&init_data, &HostData([1; 32])).err(), Some(Code::HostData));
+            assert!(VerifiedInitData::check(&init_data, &Init::Field(host_data)).is_ok());
+            assert!(VerifiedInitData::check(&init_data, &Init::Field(longer)).is_ok());
+            let other = [Init::Field(vec![1; 32]), Init::Pcr8(Digest256([0; 32])), Init::None, Init::Field(vec![])];
+            for signed in other {
+                assert_eq!(VerifiedInitData::check(&init_data, &signed).err(), Some(Code::HostData), "{signed:?}");
+            }
         }
     }
 }

@@ -6,23 +6,31 @@ use axum::response::{IntoResponse, Response};
 use claims::Code;
 use claims::kbs::ErrorInformation;
 
-/// A request that is not fulfilled. The words are fixed texts of this crate: nothing of the request, nothing secret.
+/// A request that is not fulfilled. The words are fixed texts of this crate: nothing of the request, nothing secret. Only
+/// administrators are told more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     code: Code,
     words: &'static str,
     decision: Option<String>,
+    detail: Option<String>,
     status: StatusCode,
 }
 
 impl Refusal {
     pub(crate) fn of(code: Code, words: &'static str) -> Self {
-        Self { code, words, decision: None, status: status(code) }
+        Self { code, words, decision: None, detail: None, status: status(code) }
     }
 
     /// Names the decision, under which the operator finds the explanation.
     pub(crate) fn decided(mut self, decision: &str) -> Self {
         self.decision = Some(decision.to_owned());
+        self
+    }
+
+    /// Tells an administrator what is wrong with what he sent.
+    pub(super) fn explained(mut self, detail: String) -> Self {
+        self.detail = Some(detail);
         self
     }
 
@@ -46,9 +54,10 @@ impl From<crate::store::StoreError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let detail = match &self.decision {
-            None => format!("{}: {}", self.code, self.words),
-            Some(decision) => format!("{}: {} (decision {decision})", self.code, self.words),
+        let detail = match (&self.decision, &self.detail) {
+            (Some(decision), _) => format!("{}: {} (decision {decision})", self.code, self.words),
+            (None, Some(detail)) => format!("{}: {}: {detail}", self.code, self.words),
+            (None, None) => format!("{}: {}", self.code, self.words),
         };
         let kind = format!("https://github.com/confidential-containers/kbs/errors/{}", variant(self.code));
         let body = serde_json::to_vec(&ErrorInformation { kind, detail }).unwrap_or_default();
@@ -68,6 +77,7 @@ fn status(code: Code) -> StatusCode {
     match code {
         Code::Nonce | Code::Session | Code::Token | Code::Binding | Code::Admin => StatusCode::UNAUTHORIZED,
         Code::Format | Code::Version | Code::TeeUnsupported | Code::Path => StatusCode::BAD_REQUEST,
+        Code::Policy | Code::PolicyCases | Code::PolicyBudget => StatusCode::BAD_REQUEST,
         Code::Absent | Code::Route => StatusCode::NOT_FOUND,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Busy | Code::Store => StatusCode::SERVICE_UNAVAILABLE,
@@ -88,8 +98,9 @@ fn variant(code: Code) -> &'static str {
         Code::Route => "PluginNotFound",
         Code::TooLarge => "PayloadTooLarge",
         Code::Busy | Code::Store => "PluginInternalError",
-        Code::Unsupported => "PolicyEngineError",
-        Code::Denied | Code::NoRule | Code::Lease => "PolicyDeny",
+        Code::Policy | Code::PolicyCases => "ParsePolicyError",
+        Code::Unsupported | Code::PolicyBudget => "PolicyEngineError",
+        Code::Denied | Code::NotAffirming | Code::NoRule | Code::Lease => "PolicyDeny",
         _ => "AttestationError",
     }
 }

@@ -15,7 +15,9 @@ use crate::clock::after;
 use crate::explain::{self, Change};
 use crate::jwe::Recipient;
 use crate::path::ResourcePath;
-use crate::policy::{Mode, Permit, Question, RuleTrace, decide};
+use crate::policy::{Mode, Permit, Question, RuleTrace, combine, decide, unruled};
+use crate::rego::release::{self, Opinion, PolicyTrace};
+use crate::rego::snapshot::EPOCH;
 use crate::store::audit::{Kind, Log};
 use crate::store::secrets::{self, Sealed, Vault};
 use crate::store::{StoreError, leases, rules, sessions};
@@ -24,7 +26,11 @@ use axum::http::StatusCode;
 use claims::{ChipId, Code, Digest256, Secret, UnixTime};
 use rusqlite::Connection;
 use serde::Serialize;
+use serde_json::Value;
 use std::sync::Arc;
+
+/// How often a decision is made again when policies change under it.
+const ATTEMPTS: usize = 3;
 
 /// A secret that a permit opened.
 struct Released(Secret<Vec<u8>>);
@@ -37,36 +43,14 @@ impl Released {
 }
 
 /// Releases a resource to an attested guest.
-pub(crate) async fn release(app: Arc<App>, call: Call) -> Answer {
+pub(crate) async fn fetch(app: Arc<App>, call: Call) -> Answer {
     let resource =
         ResourcePath::parse(&call.rest).map_err(|code| Refusal::of(code, "a resource path is REPOSITORY/TYPE/TAG"))?;
     let now = app.clock.now();
     let session = session(&app, &call, now).await?;
     app.metrics.policy_evaluations.add();
     let id = decision_id().map_err(|code| Refusal::of(code, "try again later"))?;
-    let settle = Settle {
-        log: Arc::clone(&app.store.audit),
-        mode: app.mode,
-        now,
-        id: id.clone(),
-        facts: Facts {
-            peer: call.peer.to_string(),
-            session: session.decision.clone(),
-            resource: resource.to_string(),
-            report_id: session.claims.report_id.clone(),
-            chip_id: session.claims.chip_id,
-            code: None,
-            rule: None,
-            version: None,
-            held_by: Vec::new(),
-            concurrent: false,
-            trace: Vec::new(),
-            site_changes: Vec::new(),
-        },
-        session: session.clone(),
-        resource,
-    };
-    let outcome = app.store.write(move |connection| settle.run(connection)).await?;
+    let outcome = decided(&app, &call, &session, &resource, &id, now).await?;
     let (permit, sealed) = match outcome {
         Ok((permit, Some(sealed))) => (permit, sealed),
         Ok((_, None)) => {
@@ -94,6 +78,56 @@ pub(crate) async fn release(app: Arc<App>, call: Call) -> Answer {
     app.metrics.resource_reads.add();
     tracing::info!(decision = id, session = session.decision, "released");
     json(StatusCode::OK, &jwe)
+}
+
+/// Asks policies, off the runtime's threads, then rules, in the transaction that writes the decision down. Where policies
+/// changed in between they are asked again.
+async fn decided(
+    app: &Arc<App>,
+    call: &Call,
+    session: &Session,
+    resource: &ResourcePath,
+    id: &str,
+    now: UnixTime,
+) -> Result<Result<(Permit, Option<Sealed>), Code>, Refusal> {
+    let mut snapshot = app.policies.now(&app.store, now).await?;
+    for _ in 0..ATTEMPTS {
+        let epoch = snapshot.epoch;
+        let (ear, path, query) = (session.ear.clone(), resource.clone(), query(&call.query));
+        let (ruled_path, consulted) = (resource.to_string(), Arc::clone(&snapshot));
+        let ruled = app.store.read(move |connection| rules::names(connection, &ruled_path)).await?;
+        let opinion = match snapshot.release.is_empty() {
+            true => Opinion::default(),
+            false => tokio::task::spawn_blocking(move || {
+                release::consult(&consulted.release, &path, &query, &ear, &consulted.references, ruled)
+            })
+            .await
+            .map_err(|_| Refusal::of(Code::Busy, "try again later"))?,
+        };
+        let settle = Settle {
+            log: Arc::clone(&app.store.audit),
+            mode: app.mode,
+            now,
+            id: id.to_owned(),
+            facts: Facts::new(call, session, resource),
+            session: session.clone(),
+            resource: resource.clone(),
+            opinion,
+            epoch,
+            ruled,
+        };
+        if let Some(outcome) = app.store.write(move |connection| settle.run(connection)).await? {
+            return Ok(outcome);
+        }
+        snapshot = app.policies.reload(&app.store, now).await?;
+    }
+    Err(Refusal::of(Code::Busy, "the policies are changing; try again later"))
+}
+
+/// The query as an object of texts, for policies.
+fn query(text: &str) -> Value {
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('=')).take(32);
+    Value::Object(pairs.map(|(name, value)| (name.to_owned(), value.into())).collect())
 }
 
 /// The session of a request. The cookie counts first; a token beside it must be of the same session.
@@ -126,18 +160,35 @@ struct Settle {
     session: Session,
     resource: ResourcePath,
     facts: Facts,
+    /// What policies said, when the store had this number, and whether rules named the resource then.
+    opinion: Opinion,
+    epoch: u64,
+    ruled: bool,
 }
 
 impl Settle {
-    fn run(mut self, connection: &Connection) -> Result<Result<(Permit, Option<Sealed>), Code>, StoreError> {
-        let claims = &self.session.claims;
-        let others = leases::others(connection, self.resource.as_str(), &claims.report_id, self.now)?;
-        let rules = rules::of_resource(connection, self.resource.as_str())?;
-        let question = Question::Release { resource: &self.resource, others: &others };
-        let decision = decide(self.mode, &rules, claims, question);
+    /// The decision; none when policies or rules are not what they were.
+    #[expect(clippy::type_complexity, reason = "store, staleness and refusal are three different things")]
+    fn run(mut self, connection: &Connection) -> Result<Option<Result<(Permit, Option<Sealed>), Code>>, StoreError> {
+        if sessions::number(connection, EPOCH)? != self.epoch
+            || rules::names(connection, self.resource.as_str())? != self.ruled
+        {
+            return Ok(None);
+        }
+        let instance = &self.session.instance;
+        let others = leases::others(connection, self.resource.as_str(), instance, self.now)?;
+        let ruled = match &self.session.claims {
+            Some(claims) => {
+                let rules = rules::of_resource(connection, self.resource.as_str())?;
+                decide(self.mode, &rules, claims, Question::Release { resource: &self.resource, others: &others })
+            }
+            None => unruled(),
+        };
+        let decision = combine(ruled, &self.opinion, &self.resource);
         // Looked up either way, so that time does not tell whether it exists.
         let sealed = secrets::fetch(connection, &self.resource)?;
         self.facts.trace = decision.trace;
+        self.facts.policies = self.opinion.trace;
         let outcome = match (decision.outcome, decision.permit) {
             (Ok(_), Some(permit)) => {
                 if let Some(chip) = permit.bind_chip() {
@@ -148,7 +199,7 @@ impl Settle {
                 match &sealed {
                     Some(sealed) => {
                         let until = after(self.now, self.session.lease_seconds);
-                        leases::hold(connection, self.resource.as_str(), &claims.report_id, until)?;
+                        leases::hold(connection, self.resource.as_str(), instance, until)?;
                         self.facts.version = Some(sealed.version);
                     }
                     None => self.facts.code = Some(Code::Absent.name()),
@@ -158,14 +209,16 @@ impl Settle {
             (outcome, _) => {
                 let code = outcome.err().unwrap_or(Code::Denied);
                 self.facts.code = Some(code.name());
-                self.facts.site_changes =
-                    explain::site_changes(connection, &self.facts.trace, &claims.host_data, None)?;
+                if let Some(claims) = &self.session.claims {
+                    self.facts.site_changes =
+                        explain::site_changes(connection, &self.facts.trace, &claims.host_data, None)?;
+                }
                 Err(code)
             }
         };
         self.facts.held_by = others;
         self.log.append(connection, self.now, Kind::Release, &self.id, &self.facts)?;
-        Ok(outcome)
+        Ok(Some(outcome))
     }
 }
 
@@ -176,8 +229,10 @@ struct Facts {
     /// The decision of the attestation.
     session: String,
     resource: String,
+    /// Report id, or what else names the guest.
     report_id: String,
-    chip_id: ChipId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chip_id: Option<ChipId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,6 +245,29 @@ struct Facts {
     /// Released although another guest holds it (a shared lease).
     concurrent: bool,
     trace: Vec<RuleTrace>,
+    /// What each policy that covers the resource said.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policies: Vec<PolicyTrace>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     site_changes: Vec<Change>,
+}
+
+impl Facts {
+    fn new(call: &Call, session: &Session, resource: &ResourcePath) -> Self {
+        Self {
+            peer: call.peer.to_string(),
+            session: session.decision.clone(),
+            resource: resource.to_string(),
+            report_id: session.instance.clone(),
+            chip_id: session.claims.as_ref().map(|claims| claims.chip_id),
+            code: None,
+            rule: None,
+            version: None,
+            held_by: Vec::new(),
+            concurrent: false,
+            trace: Vec::new(),
+            policies: Vec::new(),
+            site_changes: Vec::new(),
+        }
+    }
 }

@@ -6,10 +6,14 @@
 
 pub(crate) mod audit;
 pub(crate) mod leases;
+pub(crate) mod policies;
+pub(crate) mod references;
 pub(crate) mod rules;
 mod schema;
+mod schema_policy;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
+pub(crate) mod token_keys;
 
 use crate::keys::Master;
 use rusqlite::{Connection, OpenFlags};
@@ -84,6 +88,7 @@ impl Store {
         made.map_err(StoreError::Make)?;
         let connection = open_for_writing(&path)?;
         schema::create(&connection)?;
+        schema_policy::ensure(&connection)?;
         audit::Log::new(master).begin(&connection)
     }
 
@@ -92,6 +97,7 @@ impl Store {
         let path = folder.join(FILE_NAME);
         let connection = open_for_writing(&path)?;
         schema::check(&connection)?;
+        schema_policy::ensure(&connection)?;
         let (writer, jobs) = mpsc::sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("store-writer".into())

@@ -66,6 +66,13 @@ pub(crate) fn of_resource(connection: &Connection, resource: &str) -> Result<Vec
     )
 }
 
+/// Whether any rule names `resource`.
+pub(crate) fn names(connection: &Connection, resource: &str) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM rule_resources WHERE resource = ?)")?
+        .query_row([resource], |row| row.get(0))?)
+}
+
 /// Binds a `first-use` rule to a chip, unless it is bound already.
 pub(crate) fn bind_chip(connection: &Connection, id: &Digest256, chip: &ChipId) -> Result<(), StoreError> {
     connection

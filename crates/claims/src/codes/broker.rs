@@ -53,6 +53,22 @@ macro_rules! broker_codes {
                 "Rules for the resource are there, but the evidence meets none.",
                 "The secret would go to a guest that you do not know.",
                 "Run confide explain DECISION on the broker; it names claim, got and wanted.";
+            Policy = "E-POLICY", "The policy cannot be used",
+                "It is not Rego, is too long, has another package than policy, or gives a result of another kind.",
+                "A policy that is accepted and then fails would refuse everybody, or be believed to protect.",
+                "The message names the place; confide policy set checks before anything changes.";
+            PolicyCases = "E-POLICY-CASES", "A case that the policy carries does not come out as it says",
+                "A policy may hold allow and deny cases (confide_cases); one of them has another result.",
+                "The policy does not do what its author meant.",
+                "Correct the policy or the case; nothing was changed.";
+            PolicyBudget = "E-POLICY-BUDGET", "The policy took too long",
+                "Evaluating it used up its time.",
+                "The broker could be kept busy.",
+                "Write the policy simpler.";
+            NotAffirming = "E-NOT-AFFIRMING", "The evidence is not affirmed",
+                "A release policy permits, but the appraisal of the evidence is not affirming.",
+                "A secret would go to a guest that nobody vouches for.",
+                "Add the reference values that the appraisal policy asks for, or name the status in accepted_statuses.";
             Lease = "E-LEASE", "Another guest holds the keys",
                 "The rule gives an exclusive lease, and another guest with another report id has it.",
                 "A copy of the disk is started a second time.",

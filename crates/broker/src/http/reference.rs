@@ -1,0 +1,205 @@
+//! Reference values: added, listed, removed and revoked one by one, or set as upstream's tools set them.
+
+use super::admin::Change;
+use super::gate::{Admin, Scope};
+use super::protocol::strict;
+use super::refusal::Refusal;
+use super::{Answer, Call, Table, json};
+use crate::app::App;
+use crate::store::StoreError;
+use crate::store::audit::Kind;
+use crate::store::references::{self, Entry};
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use claims::{Code, Digest256};
+use rusqlite::Connection;
+use serde::Deserialize;
+use serde_json::{Map, Value, json as object};
+use std::sync::Arc;
+
+/// Version of upstream's message.
+const MESSAGE: &str = "0.1.0";
+/// Longest value, as JSON, and longest name.
+const MAX_VALUE: usize = 64 << 10;
+const MAX_NAME: usize = 256;
+/// Most names in one message, and most values of one name.
+const MAX_LIST: usize = 1024;
+
+pub(crate) fn register(table: Table) -> Table {
+    table
+        .guarded(Scope::Change, "POST", "/kbs/v0/reference-value", message)
+        .guarded(Scope::Look, "GET", "/kbs/v0/reference-value", everything)
+        .guarded(Scope::Look, "GET", "/kbs/v0/reference-value/{*id}", one)
+        .guarded(Scope::Change, "POST", "/confide/v0/reference-values", add)
+        .guarded(Scope::Look, "GET", "/confide/v0/reference-values", list)
+        .guarded(Scope::Change, "DELETE", "/confide/v0/reference-values/{id}", remove)
+        .guarded(Scope::Change, "POST", "/confide/v0/reference-values/{id}", revoke)
+}
+
+/// One value to add.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Addition {
+    name: String,
+    value: Value,
+    /// Seconds since 1970.
+    #[serde(default)]
+    expires: Option<u64>,
+    #[serde(default)]
+    single: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revocation {
+    reason: String,
+}
+
+/// Upstream's message to its reference value service.
+#[derive(Deserialize)]
+struct Message {
+    version: String,
+    #[serde(rename = "type")]
+    kind: String,
+    payload: String,
+}
+
+async fn add(app: Arc<App>, admin: Admin, call: Call) -> Answer {
+    let Addition { name, value, expires, single } = strict(&call.body)?;
+    let now = app.clock.now();
+    if expires.is_some_and(|end| end <= now.0) {
+        return Err(Refusal::of(Code::Format, "`expires` is in the past"));
+    }
+    let entry = entry(&name, value, single, now.0, expires)?;
+    let id = entry.id;
+    let object = format!("{name}, {id}");
+    let added = change(&app, &admin, &call, "add reference value", object, move |connection| {
+        references::add(connection, &entry)
+    })
+    .await?;
+    json(if added { StatusCode::CREATED } else { StatusCode::OK }, &object!({"id": id, "added": added}))
+}
+
+async fn list(app: Arc<App>, _: Admin, _: Call) -> Answer {
+    let entries = app.store.read(references::all).await?;
+    json(StatusCode::OK, &object!({"values": entries}))
+}
+
+async fn remove(app: Arc<App>, admin: Admin, call: Call) -> Answer {
+    let id = id(&call)?;
+    let work = move |connection: &Connection| references::remove(connection, &id);
+    match change(&app, &admin, &call, "remove reference value", id.to_string(), work).await? {
+        true => json(StatusCode::OK, &object!({"id": id, "removed": true})),
+        false => Err(absent()),
+    }
+}
+
+async fn revoke(app: Arc<App>, admin: Admin, call: Call) -> Answer {
+    let (id, Revocation { reason }) = (id(&call)?, strict(&call.body)?);
+    if reason.trim().is_empty() || reason.len() > 1024 {
+        return Err(Refusal::of(Code::Format, "a revocation has a reason of 1 to 1024 bytes"));
+    }
+    let (object, now) = (format!("{id}: {reason}"), app.clock.now());
+    let work = move |connection: &Connection| references::revoke(connection, &id, &reason, now);
+    match change(&app, &admin, &call, "revoke reference value", object, work).await? {
+        true => json(StatusCode::OK, &object!({"id": id, "revoked": true})),
+        false => Err(absent()),
+    }
+}
+
+/// Upstream's form: each name's values are replaced by those of the message.
+async fn message(app: Arc<App>, admin: Admin, call: Call) -> Answer {
+    let wrong = |words| Refusal::of(Code::Format, words);
+    let sent: Message = strict(&call.body)?;
+    if sent.version != MESSAGE {
+        return Err(wrong("the message's version is not 0.1.0"));
+    }
+    if sent.kind != "sample" {
+        return Err(Refusal::of(Code::Unsupported, "only messages of type sample are taken"));
+    }
+    let payload = STANDARD.decode(&sent.payload).map_err(|_| wrong("`payload` is not base64"))?;
+    let values: Map<String, Value> = strict(&payload)?;
+    if values.len() > MAX_LIST {
+        return Err(wrong("a message names at most 1024 reference values"));
+    }
+    let now = app.clock.now();
+    let mut entries = Vec::new();
+    for (name, value) in &values {
+        let (list, single) = match value {
+            Value::Array(list) if list.len() <= MAX_LIST => (list.clone(), false),
+            Value::Array(_) => return Err(wrong("a name has at most 1024 values")),
+            value => (vec![value.clone()], true),
+        };
+        for value in list {
+            entries.push(entry(name, value, single, now.0, None)?);
+        }
+    }
+    let names: Vec<String> = values.into_iter().map(|(name, _)| name).collect();
+    let object = names.join(", ").chars().take(512).collect();
+    change(&app, &admin, &call, "set reference values", object, move |connection| {
+        names.iter().try_for_each(|name| references::clear(connection, name))?;
+        entries.iter().try_for_each(|entry| references::add(connection, entry).map(drop))?;
+        Ok(true)
+    })
+    .await?;
+    let mut response = Response::new(Body::empty());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+async fn everything(app: Arc<App>, _: Admin, _: Call) -> Answer {
+    let snapshot = app.policies.now(&app.store, app.clock.now()).await?;
+    json(StatusCode::OK, &*snapshot.references)
+}
+
+async fn one(app: Arc<App>, _: Admin, call: Call) -> Answer {
+    let snapshot = app.policies.now(&app.store, app.clock.now()).await?;
+    json(StatusCode::OK, snapshot.references.get(&call.rest).ok_or_else(absent)?)
+}
+
+/// Changes the store, writes that down, and puts it into force.
+async fn change(
+    app: &Arc<App>,
+    admin: &Admin,
+    call: &Call,
+    action: &'static str,
+    object: String,
+    work: impl FnOnce(&Connection) -> Result<bool, StoreError> + Send + 'static,
+) -> Result<bool, Refusal> {
+    let (log, now) = (Arc::clone(&app.store.audit), app.clock.now());
+    let (name, peer) = (admin.name().to_owned(), call.peer.to_string());
+    let changed = app
+        .store
+        .write(move |connection| {
+            let changed = work(connection)?;
+            let facts = Change { admin: &name, peer, action, object: &object, version: None, changed };
+            log.append(connection, now, Kind::Admin, "", &facts)?;
+            Ok(changed)
+        })
+        .await?;
+    app.policies.reload(&app.store, now).await?;
+    Ok(changed)
+}
+
+fn entry(name: &str, value: Value, single: bool, added: u64, expires: Option<u64>) -> Result<Entry, Refusal> {
+    let wrong = |words| Refusal::of(Code::Format, words);
+    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(wrong("a reference value's name has 1 to 256 bytes"));
+    }
+    if value.to_string().len() > MAX_VALUE {
+        return Err(wrong("a reference value has at most 65536 bytes"));
+    }
+    let id = references::id_of(name, &value).ok_or_else(|| wrong("the value has no canonical form"))?;
+    Ok(Entry { id, name: name.to_owned(), value, single, added, expires, revoked: None, reason: None })
+}
+
+fn id(call: &Call) -> Result<Digest256, Refusal> {
+    call.rest.parse().map_err(|_| Refusal::of(Code::Format, "a reference value's id is 64 hex digits"))
+}
+
+fn absent() -> Refusal {
+    Refusal::of(Code::Absent, "there is no such reference value")
+}

@@ -1,0 +1,186 @@
+//! Looks at a policy's text before the engine reads it, for two things that the engine does not bound: nesting, which it
+//! parses in exponential time, and recursion, which ends its stack (Rego forbids it; the engine does not look).
+//!
+//! Words, not a grammar: a policy in which names of rules go round in a circle is refused even where a local variable
+//! only happens to have a rule's name.
+
+use super::RegoError;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Deepest brackets.
+const MAX_NESTING: usize = 16;
+/// Words that start a line at no bracket and are no rule's name.
+const KEYWORDS: [&str; 8] = ["package", "import", "else", "if", "contains", "some", "every", "not"];
+/// Words after which an expression goes on.
+const OPEN_WORDS: [&str; 9] = ["if", "else", "in", "not", "with", "as", "some", "every", "contains"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token<'a> {
+    /// A name, and whether it stands behind a dot.
+    Word {
+        text: &'a str,
+        member: bool,
+        first_on_line: bool,
+    },
+    /// Anything else but blanks, comments and texts.
+    Sign(char),
+    Text,
+}
+
+/// Refuses a policy that nests too deep or that may recurse.
+pub(super) fn check(text: &str) -> Result<(), RegoError> {
+    let tokens = tokens(text);
+    let mut rules: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let (mut depth, mut rule, mut before) = (0_usize, "", None);
+    for token in tokens {
+        match token {
+            Token::Sign('(' | '[' | '{') => {
+                depth = depth.saturating_add(1);
+                if depth > MAX_NESTING {
+                    return Err(RegoError::Nesting);
+                }
+            }
+            Token::Sign(')' | ']' | '}') => depth = depth.saturating_sub(1),
+            Token::Word { text, member: false, first_on_line } => {
+                let starts = depth == 0 && (first_on_line || ends_rule(before)) && !goes_on(before);
+                if starts && !KEYWORDS.contains(&text) && text != "default" {
+                    rule = text;
+                    rules.entry(rule).or_default();
+                } else if starts && text != "else" {
+                    rule = "";
+                } else {
+                    rules.entry(rule).or_default().insert(text);
+                }
+            }
+            Token::Sign(_) | Token::Text | Token::Word { .. } => {}
+        }
+        before = Some(token);
+    }
+    rules.remove("");
+    for start in rules.keys() {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![*start]);
+        while let Some(name) = next.pop() {
+            for used in rules.get(name).into_iter().flatten() {
+                if used == start {
+                    return Err(RegoError::Recursion { rule: (*start).to_owned() });
+                }
+                if seen.insert(*used) {
+                    next.push(used);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A rule may start behind this on the same line.
+fn ends_rule(token: Option<Token<'_>>) -> bool {
+    matches!(token, None | Some(Token::Sign('}' | ';') | Token::Word { text: "default", .. }))
+}
+
+/// An expression goes on behind this, also on the next line.
+fn goes_on(token: Option<Token<'_>>) -> bool {
+    match token {
+        Some(Token::Sign(sign)) => !matches!(sign, ')' | ']' | '}' | ';'),
+        Some(Token::Word { text, .. }) => OPEN_WORDS.contains(&text),
+        Some(Token::Text) | None => false,
+    }
+}
+
+fn tokens(text: &str) -> Vec<Token<'_>> {
+    let (mut tokens, mut rest) = (Vec::new(), text);
+    let mut first_on_line = true;
+    while let Some(start) = rest.chars().next() {
+        let length = match start {
+            '\n' => {
+                first_on_line = true;
+                1
+            }
+            '#' => rest.find('\n').unwrap_or(rest.len()),
+            '"' => {
+                tokens.push(Token::Text);
+                first_on_line = false;
+                quoted(rest)
+            }
+            '`' => {
+                tokens.push(Token::Text);
+                first_on_line = false;
+                rest.get(1..).and_then(|inner| inner.find('`')).map_or(rest.len(), |end| end.saturating_add(2))
+            }
+            _ if is_word(start) => {
+                let end = rest.find(|letter| !is_word(letter)).unwrap_or(rest.len());
+                let member = tokens.last() == Some(&Token::Sign('.'));
+                if !start.is_ascii_digit() {
+                    tokens.push(Token::Word { text: rest.get(..end).unwrap_or_default(), member, first_on_line });
+                } else {
+                    tokens.push(Token::Text);
+                }
+                first_on_line = false;
+                end
+            }
+            _ if start.is_whitespace() => start.len_utf8(),
+            _ => {
+                tokens.push(Token::Sign(start));
+                first_on_line = false;
+                start.len_utf8()
+            }
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    tokens
+}
+
+/// Length of a text in quotes.
+fn quoted(rest: &str) -> usize {
+    let mut escaped = false;
+    for (index, letter) in rest.char_indices().skip(1) {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' | '\n' => return index.saturating_add(1),
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_' || !letter.is_ascii() && letter.is_alphanumeric()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn circles_are_found_and_helpers_are_not() {
+        let recursion = |rule: &str| Err(RegoError::Recursion { rule: rule.into() });
+        for (text, rule) in [
+            ("f(x) := f(x + 1)", "f"),
+            ("a := 1 if {\n b\n}\nb if { c(1) }\nc(x) if {\n a\n}", "a"),
+            ("a := 1\n} f(x) = y { y := g(x) } g(x) = y { y := f(x) }", "f"),
+            ("allow if f(1)\nf(x) := y if {\n y := x\n} else := f(x - 1)", "f"),
+            ("f(x) :=\n f(x)", "f"),
+            ("\tf(x) := `)` + f(x)", "f"),
+            ("default f(_) := 1\nf(x) := f(x)", "f"),
+        ] {
+            assert_eq!(check(text), recursion(rule), "{text}");
+        }
+        for text in [
+            "f(x) := x\ng(x) := f(f(x))\nallow if g(1) == f(1)",
+            "executables := 3 if {\n input.executables\n} else := 4\nt := {\"t\": executables}",
+            "default allow := false\nallow if { input.allow }\nallow if {\n not denied\n}\ndenied if \"allow\" == input.x",
+            "# f(x) := f(x)\nf := \"f(\\\"f\"\nimport rego.v1",
+        ] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded_and_text_does_not_count() {
+        let nested = |depth: usize| format!("a := {}1{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(check(&nested(MAX_NESTING)), Ok(()));
+        assert_eq!(check(&nested(MAX_NESTING + 1)), Err(RegoError::Nesting));
+        assert_eq!(check(&format!("a := \"{0}\"\nb := `{0}` # {0}", "[".repeat(100))), Ok(()));
+    }
+}

@@ -1,0 +1,221 @@
+//! Policies in every form, and those that must not admit anything.
+
+use super::appraise::{self, Status};
+use super::engine::{MAX_POLICY, References};
+use super::release::{self, PathForm, consult, covers};
+use super::snapshot::Policy;
+use super::{Program, RegoError, Use, cases, shipped};
+use crate::path::ResourcePath;
+use claims::Code;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+fn policy(name: &str, prefix: &str, text: &str) -> Arc<Policy> {
+    let program = Program::compile(text).unwrap();
+    let path_form = PathForm::of(text, program.version);
+    Arc::new(Policy { name: name.into(), version: 1, prefix: prefix.into(), path_form, program })
+}
+
+fn path(text: &str) -> ResourcePath {
+    ResourcePath::parse(text).unwrap()
+}
+
+fn ear(status: &str) -> Value {
+    json!({"submods": {"cpu0": {"ear.status": status}}})
+}
+
+fn nothing() -> Arc<References> {
+    Arc::new(References::new())
+}
+
+fn allows(text: &str, resource: &str, ear: &Value) -> Result<bool, RegoError> {
+    let policy = policy("p", "", text);
+    let answer = release::ask(&policy.program, policy.path_form, &path(resource), &json!({}), ear, &nothing())?;
+    Ok(answer.allow && answer.status.is_none() && !answer.deny)
+}
+
+#[test]
+fn every_shipped_policy_compiles_and_its_cases_hold() {
+    for (name, text) in shipped::TEXTS {
+        let program = Program::compile(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(program.version, 1, "{name}");
+        let policy = policy(name, "", text);
+        let (count, failed) = cases::run(&policy, Use::Appraisal).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(failed, [], "{name}");
+        assert_eq!(count > 0, *name == "snp", "{name}");
+        // Without evidence and without reference values nothing is affirmed.
+        let (vector, _) = appraise::ask(&program, &json!({}), &nothing()).unwrap();
+        assert_eq!(vector.status(), Status::Contraindicated, "{name}");
+    }
+}
+
+#[test]
+fn both_versions_of_the_language_and_both_shapes_of_the_path_are_read() {
+    let affirming = ear("affirming");
+    let list = "package policy\nimport rego.v1\nallow if data[\"resource-path\"][0] == \"a\"";
+    let text = "package policy\ndefault allow = false\nallow { data[\"resource-path\"] == \"a/b/c\" }";
+    let plugin = "package policy\nallow { startswith(data[\"resource-path\"], \"resource/a/\") }";
+    for (policy_text, version) in [(list, 1), (text, 0), (plugin, 0)] {
+        assert_eq!(Program::compile(policy_text).unwrap().version, version);
+        assert_eq!(allows(policy_text, "a/b/c", &affirming), Ok(true), "{policy_text}");
+        assert_eq!(allows(policy_text, "x/b/c", &affirming), Ok(false), "{policy_text}");
+    }
+    // What is not said positively must not slip through in the other shape.
+    let except = "package policy\nimport rego.v1\nallow if data[\"resource-path\"] != \"a/b/c\"";
+    assert_eq!(allows(except, "a/b/c", &affirming), Ok(false));
+    assert_eq!(allows(except, "x/b/c", &affirming), Ok(true));
+    let not = "package policy\nimport rego.v1\nallow if not data[\"resource-path\"][0] == \"a\"";
+    assert_eq!(allows(not, "a/b/c", &affirming), Ok(false));
+    assert_eq!(allows(not, "x/b/c", &affirming), Ok(true));
+}
+
+#[test]
+fn nothing_is_allowed_that_is_not_affirmed_unless_the_status_is_named() {
+    let all = "package policy\nimport rego.v1\ndefault allow := true";
+    assert_eq!(allows(all, "a/b/c", &ear("affirming")), Ok(true));
+    for status in ["warning", "contraindicated", "none", "Affirming", ""] {
+        assert_eq!(allows(all, "a/b/c", &ear(status)), Ok(false), "{status}");
+    }
+    for without in [json!({}), json!({"submods": {}}), json!({"submods": {"cpu0": {}}}), json!({"submods": []})] {
+        assert_eq!(allows(all, "a/b/c", &without), Ok(false), "{without}");
+    }
+    let mut mixed = ear("affirming");
+    mixed["submods"]["gpu0"] = json!({"ear.status": "warning"});
+    assert_eq!(allows(all, "a/b/c", &mixed), Ok(false));
+    let named = format!("{all}\naccepted_statuses := {{\"warning\"}}");
+    assert_eq!(allows(&named, "a/b/c", &mixed), Ok(true));
+    assert_eq!(allows(&named, "a/b/c", &ear("contraindicated")), Ok(false));
+    let wrong = format!("{all}\naccepted_statuses := \"warning\"");
+    assert!(
+        matches!(allows(&wrong, "a/b/c", &mixed), Err(RegoError::Result { rule, .. }) if rule == "accepted_statuses")
+    );
+}
+
+#[test]
+fn what_is_no_answer_is_no_permission() {
+    let affirming = ear("affirming");
+    assert_eq!(allows("package policy", "a/b/c", &affirming), Ok(false), "no rule");
+    assert_eq!(allows("package policy\nimport rego.v1\nallow if input.nothing", "a/b/c", &affirming), Ok(false));
+    for value in ["1", "\"true\"", "{}", "[true]", "null"] {
+        let text = format!("package policy\nimport rego.v1\nallow := {value}");
+        let wanted = RegoError::Result { rule: "allow".into(), wanted: "a boolean" };
+        assert_eq!(allows(&text, "a/b/c", &affirming), Err(wanted), "{value}");
+    }
+    let twice = "package policy\nimport rego.v1\nallow := true\nallow := false";
+    assert!(matches!(allows(twice, "a/b/c", &affirming), Err(RegoError::Evaluation(_))));
+    assert_eq!(Program::compile("package other\nallow := true").err(), Some(RegoError::Package));
+    assert!(matches!(Program::compile("allow {").err(), Some(RegoError::Syntax { .. })));
+    assert!(matches!(Program::compile("").err(), Some(RegoError::Syntax { .. })));
+    let long = format!("package policy\n{}", "#\n".repeat(MAX_POLICY));
+    assert_eq!(Program::compile(&long).err(), Some(RegoError::TooLong { got: long.len() }));
+    let deep = format!("package policy\nallow := {}1{}", "[".repeat(2000), "]".repeat(2000));
+    assert_eq!(Program::compile(&deep).err(), Some(RegoError::Nesting));
+}
+
+#[test]
+fn time_is_bounded() {
+    let loops = "package policy\nimport rego.v1\nallow if {\n some a in numbers.range(1, 3000)\n \
+        some b in numbers.range(1, 3000)\n some c in numbers.range(1, 3000)\n a * b * c < 0\n}";
+    let recursive = "package policy\nimport rego.v1\nf(x) := f(x + 1)\nallow if f(1) == 0";
+    let started = Instant::now();
+    assert_eq!(allows(loops, "a/b/c", &ear("affirming")), Err(RegoError::Budget));
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!(Program::compile(recursive).err(), Some(RegoError::Recursion { rule: "f".into() }));
+    let nested = format!("package policy\nallow := {}1{}", "[".repeat(16), "]".repeat(16));
+    let started = Instant::now();
+    let _ = Program::compile(&nested);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let large = json!({"submods": {"cpu0": {"ear.status": "affirming", "x": "y".repeat(3 << 20)}}});
+    assert_eq!(allows("package policy", "a/b/c", &large), Err(RegoError::Input));
+}
+
+#[test]
+fn the_longest_prefix_permits_and_every_denial_counts() {
+    let allow = "package policy\nimport rego.v1\ndefault allow := true";
+    let refuse = "package policy\nimport rego.v1\ndefault allow := false";
+    let deny = "package policy\nimport rego.v1\ndefault allow := true\ndeny contains \"no\" if input.submods.cpu0.bad";
+    let broken = "package policy\nimport rego.v1\nallow := true\nallow := false";
+    let ask = |policies: &[Arc<Policy>], resource: &str, ruled: bool| {
+        let opinion = consult(policies, &path(resource), &json!({}), &ear("affirming"), &nothing(), ruled);
+        (opinion.allowed_by.is_some(), opinion.denied, opinion.code)
+    };
+    let wide = policy("wide", "", allow);
+    let narrow = policy("narrow", "a/b", refuse);
+    assert_eq!(ask(&[wide.clone(), narrow.clone()], "x/b/c", false), (true, false, None));
+    assert_eq!(ask(&[wide.clone(), narrow.clone()], "a/b/c", false), (false, false, Some(Code::Denied)));
+    assert_eq!(ask(&[wide.clone(), narrow.clone()], "a/bc/c", false), (true, false, None), "whole segments");
+    // Two of the same prefix: one is enough, in either order.
+    let second = policy("second", "a/b", allow);
+    assert_eq!(ask(&[narrow.clone(), second.clone()], "a/b/c", false), (true, false, None));
+    assert_eq!(ask(&[second.clone(), narrow.clone()], "a/b/c", false), (true, false, None));
+    // A rule that names the path is longer than every prefix but the path itself.
+    assert_eq!(ask(&[wide.clone()], "a/b/c", true), (false, false, Some(Code::Denied)));
+    assert_eq!(ask(&[policy("exact", "a/b/c", allow)], "a/b/c", true), (true, false, None));
+    // Denials, and policies that fail.
+    let guard = policy("guard", "", deny);
+    let bad = json!({"submods": {"cpu0": {"ear.status": "affirming", "bad": true}}});
+    let opinion = consult(&[guard, second.clone()], &path("a/b/c"), &json!({}), &bad, &nothing(), false);
+    assert_eq!((opinion.allowed_by, opinion.denied), (None, true));
+    assert_eq!(ask(&[policy("broken", "", broken), second], "a/b/c", false), (false, true, Some(Code::Policy)));
+    assert_eq!(ask(&[], "a/b/c", false), (false, false, None));
+    assert!(covers("a", "a/b/c") && !covers("a/", "ab/b/c") && !covers("a/b/c/d", "a/b/c"));
+}
+
+#[test]
+fn both_dialects_of_appraisal_are_read() {
+    let references = Arc::new(References::from([("m".to_owned(), json!(["aa"]))]));
+    let old = "package policy\ndefault executables = 33\nexecutables = 3 { input.snp.measurement == data.reference.m[_] }\n\
+        default hardware = 2\ndefault configuration = 2";
+    let new = "package policy\nimport rego.v1\nexecutables := 3 if input.snp.measurement in query_reference_value(\"m\")\n\
+        trust_claims := {\"executables\": executables, \"hardware\": 2, \"configuration\": 2}";
+    for text in [old, new] {
+        let program = Program::compile(text).unwrap();
+        let (vector, _) = appraise::ask(&program, &json!({"snp": {"measurement": "aa"}}), &references).unwrap();
+        assert_eq!(vector.status(), Status::Affirming, "{text}");
+        assert_eq!(vector.json()["executables"], json!(3));
+        let (vector, _) = appraise::ask(&program, &json!({"snp": {"measurement": "bb"}}), &references).unwrap();
+        assert_ne!(vector.status(), Status::Affirming, "{text}");
+    }
+    let vector = |claims: &str| {
+        let text = format!("package policy\nimport rego.v1\ntrust_claims := {claims}");
+        appraise::ask(&Program::compile(&text).unwrap(), &json!({}), &nothing()).map(|(vector, _)| vector.status())
+    };
+    assert_eq!(vector("{\"instance_identity\": 2}"), Ok(Status::Affirming));
+    assert_eq!(vector("{\"hardware\": 0}"), Ok(Status::None));
+    for wrong in ["{}", "{\"hardwear\": 2}", "{\"hardware\": 200}", "{\"hardware\": \"2\"}", "{\"hardware\": 2.5}", "2"]
+    {
+        assert!(matches!(vector(wrong), Err(RegoError::Result { .. })), "{wrong}");
+    }
+    let failing = Program::compile("package policy\nimport rego.v1\ntrust_claims := {\"hardware\": 200}").unwrap();
+    let appraisal = appraise::appraise("x", &failing, &json!({}), &nothing());
+    assert_eq!(appraisal.vector.status(), Status::None);
+    assert!(appraisal.error.is_some());
+    let extended = "package policy\nimport rego.v1\ntrust_claims := {\"hardware\": 2}\n\
+        extensions := [{\"name\": \"ear.status\", \"key\": -1, \"value\": \"affirming\"}]";
+    assert!(appraise::ask(&Program::compile(extended).unwrap(), &json!({}), &nothing()).is_err());
+}
+
+#[test]
+fn cases_say_what_a_policy_must_do() {
+    let with = |cases: &str| {
+        let text = format!(
+            "package policy\nimport rego.v1\ndefault allow := false\nallow if data[\"resource-path\"][0] == \"a\"\n\
+             good := {{\"submods\": {{\"cpu0\": {{\"ear.status\": \"affirming\"}}}}}}\nconfide_cases := {cases}"
+        );
+        cases::run(&policy("p", "", &text), Use::Release)
+    };
+    let one = |resource: &str, allow: bool| {
+        format!("[{{\"name\": \"n\", \"resource\": \"{resource}\", \"input\": good, \"allow\": {allow}}}]")
+    };
+    assert_eq!(with(&one("a/b/c", true)), Ok((1, vec![])));
+    assert_eq!(with(&one("x/b/c", false)), Ok((1, vec![])));
+    let (_, failed) = with(&one("x/b/c", true)).unwrap();
+    assert_eq!(
+        (failed[0].got.as_str(), failed[0].wanted.as_str()),
+        ("allow false, deny false", "allow true, deny false")
+    );
+    for wrong in ["1", "[1]", "[{\"name\": \"n\"}]", &one("a/b", true), &one("a/b/c", true).replace("allow", "alow")] {
+        assert!(matches!(with(wrong), Err(RegoError::Result { .. })), "{wrong}");
+    }
+}
