@@ -38,6 +38,7 @@ pub(crate) fn register(table: Table) -> Table {
         .guarded(Scope::Look, "POST", "/confide/v0/policies/try", try_policy)
         .guarded(Scope::Change, "POST", "/confide/v0/policies/{id}", set)
         .guarded(Scope::Look, "GET", "/confide/v0/policies/{id}", show)
+        .guarded(Scope::Look, "GET", "/confide/v0/policies/confide/{id}", show_shipped)
         .guarded(Scope::Change, "DELETE", "/confide/v0/policies/{id}", remove)
 }
 
@@ -175,10 +176,6 @@ async fn list(app: Arc<App>, _: Admin, _: Call) -> Answer {
 
 /// A policy with its versions; `?version=N` for the text of one.
 async fn show(app: Arc<App>, _: Admin, call: Call) -> Answer {
-    if let Some(name) = call.rest.strip_prefix("confide/") {
-        let text = shipped::TEXTS.iter().find(|(known, _)| *known == name).ok_or_else(absent)?.1;
-        return json(StatusCode::OK, &object!({"name": call.rest, "use": Use::Appraisal, "policy": text}));
-    }
     let name = checked_name(&call.rest)?.to_owned();
     let number = super::confide::number(&call.query, "version")?;
     let (versions, current) = app
@@ -194,6 +191,13 @@ async fn show(app: Arc<App>, _: Admin, call: Call) -> Answer {
         members.insert("versions".into(), versions.iter().map(summary).collect());
     }
     json(StatusCode::OK, &value)
+}
+
+/// The text of a policy that comes with the broker.
+async fn show_shipped(_: Arc<App>, _: Admin, call: Call) -> Answer {
+    let text = shipped::TEXTS.iter().find(|(known, _)| *known == call.rest).ok_or_else(absent)?.1;
+    let name = format!("confide/{}", call.rest);
+    json(StatusCode::OK, &object!({"name": name, "use": Use::Appraisal, "policy": text}))
 }
 
 async fn remove(app: Arc<App>, admin: Admin, call: Call) -> Answer {

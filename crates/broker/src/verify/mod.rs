@@ -14,7 +14,6 @@ mod devices;
 mod snp;
 mod tpm;
 
-
 use crate::policy::Mode;
 use crate::settings::Revocation;
 use attest::dcap::{PckCache, VerifiedCollateral};
