@@ -5,6 +5,7 @@ mod admin;
 mod build;
 mod evidence;
 mod measure;
+mod policy;
 mod run;
 
 pub use aci::*;
@@ -12,6 +13,7 @@ pub use admin::*;
 pub use build::*;
 pub use evidence::*;
 pub use measure::*;
+pub use policy::*;
 pub use run::*;
 
 use clap::{Parser, Subcommand};
@@ -67,6 +69,9 @@ pub enum Command {
     /// Reference values that a broker releases against
     #[command(subcommand)]
     Reference(ReferenceCommand),
+    /// Policies of a broker: who gets what, and what evidence is worth
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// What a broker decided, and whether its log is whole
     #[command(subcommand)]
     Audit(AuditCommand),

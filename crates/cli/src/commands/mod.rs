@@ -16,6 +16,7 @@ mod measure;
 mod measure_diff;
 mod measure_layers;
 mod measure_sgx;
+mod policy;
 mod reference;
 mod secret;
 mod up;
@@ -47,6 +48,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result {
         Command::Broker(BrokerCommand::Status(args)) => broker::status(&args, context),
         Command::Secret(command) => secret::run(&command, context),
         Command::Reference(command) => reference::run(&command, context),
+        Command::Policy(command) => policy::run(&command, context),
         Command::Audit(command) => audit::run(&command, context),
         Command::Data(DataCommand::Add(args)) => data::add(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),
