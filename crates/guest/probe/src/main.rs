@@ -1,5 +1,5 @@
 //! PID 1 of a test VM: what the guest does with drives and the firewall, under a key that the test knows, without a
-//! broker. `tests/volumes.rs` boots it and reads what it says. It is in no bundle.
+//! broker. `tests/boot/volumes.rs` boots it and reads what it says. It is in no bundle.
 
 use claims::boot::BootParameters;
 use claims::site::{Attestation, Network as Settings, Ports, Site};
