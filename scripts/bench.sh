@@ -2,7 +2,7 @@
 # Every promise of SPECIFICATION.md in one run, each beside a named peer. A promise that is missed is printed as such and
 # does not end the run: these figures are for people, and machines are noisy.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 say() { printf '\n== %s\n' "$*"; }
 say 'SNP report verification against the sev crate'
 cargo bench --locked --quiet -p attest --bench snp

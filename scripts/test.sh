@@ -2,7 +2,7 @@
 # Every test of Confide: format, lints, supply chain, unit tests, vectors, the boots. Ends with
 # `N passed, N failed, N skipped`, and exits 0 only if nothing failed.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 passed=0 failed=0 skipped=0
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
@@ -33,6 +33,7 @@ vectors() {
 }
 
 check 'format' cargo fmt --all --check
+check 'shell scripts' shellcheck scripts/*.sh .ci/run examples/hello/*.sh
 check 'the guest and the example service (static)' scripts/build-guest.sh
 check 'the probe that looks around inside a booted VM (static)' scripts/build-guest.sh --probe
 check 'the example container' examples/hello/make-image.sh target/release/hello examples/hello/hello.tar
@@ -60,6 +61,7 @@ else
   skip 'the vectors are not here (../shared/vectors)'
 fi
 check 'make demo: a boot that is believed, and three that are refused' scripts/demo.sh
+check 'launch_vm.sh of the bundle that the demo made' shellcheck demo-work/workspace/bundle/launch_vm.sh
 
 printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" = 0 ]
