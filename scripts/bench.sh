@@ -14,5 +14,7 @@ say 'sealing: verity, XTS, the whole'
 cargo bench --locked --quiet -p sealed --bench seal
 say 'build from an archive against cp and against the tool pipeline'
 cargo bench --locked --quiet -p image --bench build
+say 'broker under load, beside what upstream was measured at'
+cargo bench --locked --quiet --workspace --bench load
 say 'boot: QEMU start to container start against a bare busybox initrd'
 scripts/bench-boot.sh

@@ -12,7 +12,9 @@ use claims::bytes::Digest384;
 use claims::snp::{GuestPolicy, PlatformInfo, Product, TcbVersion};
 use claims::{ChipId, HostData, LaunchDigest, ReportData, UnixTime};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Which processor is emulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub struct Model {
 /// An emulated processor with its keys.
 pub struct Processor {
     state: State,
+    /// Certificate tables by patch levels, and whether the intermediate is revoked: four RSA-4096 signatures each, which
+    /// a host too has made long before a guest asks.
+    tables: Mutex<BTreeMap<([u8; 8], bool), CertificateTable>>,
 }
 
 /// What a guest was launched with. Whoever starts QEMU says it; the guest cannot.
@@ -109,7 +114,7 @@ impl Model {
 impl Processor {
     /// The processor of a workspace; its development roots are made when there are none. A workspace keeps its model.
     pub fn open(workspace: &Path, now: UnixTime, model: Model, hardware: &Hardware) -> Result<Self, EmulatorError> {
-        State::open(workspace, now, model, hardware).map(|state| Self { state })
+        State::open(workspace, now, model, hardware).map(|state| Self { state, tables: Mutex::default() })
     }
 
     /// Which processor it is.
@@ -203,6 +208,10 @@ impl Processor {
         chip_id: &ChipId,
         revoked: bool,
     ) -> Result<CertificateTable, EmulatorError> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = tables.get(&(encode_tcb(tcb), revoked)) {
+            return Ok(table.clone());
+        }
         let authority = Authority {
             root: &self.state.root,
             intermediate: &self.state.intermediate,
@@ -211,12 +220,14 @@ impl Processor {
         };
         let length = if self.state.model.product == Product::Turin { 8 } else { 64 };
         let hardware_id = chip_id.as_bytes().get(..length).unwrap_or_default();
-        Ok(CertificateTable::of(vec![
+        let table = CertificateTable::of(vec![
             (Entry::Vcek, authority.vcek(point, tcb, hardware_id)?),
             (Entry::Ask, authority.intermediate()?),
             (Entry::Ark, authority.root()?),
             (Entry::Crl, authority.revocation_list(if revoked { &[2] } else { &[] })?),
-        ]))
+        ]);
+        tables.insert((encode_tcb(tcb), revoked), table.clone());
+        Ok(table)
     }
 
     /// The key for a chip and its patch levels: another level, another key, as in silicon. Also its public point.
