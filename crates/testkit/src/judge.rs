@@ -4,8 +4,13 @@
 //! vector names the anchor `production`, else the one for roots that the caller brings. *Does not check* whether the
 //! verdict is the expected one: [`agrees`] does.
 
+mod aci;
+mod azure;
 mod dcap;
+mod ratls;
 mod snp;
+mod token;
+mod tpm;
 
 use crate::text::{Expect, TextVector};
 use claims::Code;
@@ -26,12 +31,17 @@ pub struct Refused {
 pub type Verdict = Result<Result<(), Refused>, String>;
 
 /// Kinds of vectors that have a verifier here.
-pub const KINDS: &[&str] = &["dcap", "snp"];
+pub const KINDS: &[&str] = &["aci", "azure", "dcap", "ratls", "snp", "token", "tpm"];
 
 /// Runs a vector.
 pub fn judge(vector: &TextVector) -> Verdict {
     match vector.kind.as_str() {
+        "aci" => aci::judge(vector),
+        "azure" => azure::judge(vector),
         "dcap" => dcap::judge(vector),
+        "ratls" => ratls::judge(vector),
+        "token" => token::judge(vector),
+        "tpm" => tpm::judge(vector),
         "snp" => snp::judge(vector),
         kind => Err(format!("there is no verifier for the kind `{kind}`")),
     }
@@ -66,3 +76,6 @@ fn number<T: std::str::FromStr>(vector: &TextVector, name: &str) -> Result<Optio
 fn needed<T>(value: Option<T>, name: &str) -> Result<T, String> {
     value.ok_or_else(|| format!("{name} is missing"))
 }
+
+/// Why something is not compared.
+const NOT_ASKED: &str = "the vector does not ask for it";

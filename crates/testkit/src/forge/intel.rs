@@ -10,6 +10,7 @@ use super::keys::{KeyName, Kind};
 use super::x509::{self, CertificatePlan, ListPlan};
 use super::{Change, Forge, NOW, Result};
 use crate::text::{Expect, TextVector};
+pub(super) use quote::put;
 use quote::{Body, QuotePlan};
 use serde_json::Value;
 use signed::Platform;
@@ -127,7 +128,7 @@ impl Forge {
         let chain = [&pck.make(&self.keys)?, &authority, &root].map(|der| x509::pem(der));
         let chain = chain.into_iter().collect::<Result<Vec<_>>>()?.concat();
         let text = |member: &str, value: &Value| -> Result<Vec<u8>> {
-            let text = value.to_string();
+            let text = String::from_utf8(claims::json::canonical(value)?)?;
             let signature = hex::encode(self.keys.sign_fixed(SIGNER, text.as_bytes())?);
             Ok(format!("{{\"{member}\":{text},\"signature\":\"{signature}\"}}").into_bytes())
         };

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rsa::pkcs1::EncodeRsaPublicKey;
 use rsa::signature::{RandomizedSigner, SignatureEncoding, Signer as _};
+use rsa::traits::PublicKeyParts;
 use rsa::{BigUint, RsaPrivateKey, RsaPublicKey};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,6 +69,14 @@ impl Keys {
     /// The same in DER.
     pub(super) fn spki(&self, name: KeyName) -> Result<Vec<u8>> {
         Ok(self.info(name)?.to_der()?)
+    }
+
+    /// The modulus of an RSA key.
+    pub(super) fn modulus(&self, name: KeyName) -> Result<Vec<u8>> {
+        match &*self.key(name)? {
+            Key::Rsa(key) => Ok(key.n().to_bytes_be()),
+            _ => Err(format!("`{}` is no RSA key", name.0).into()),
+        }
     }
 
     /// Bytes that follow from the seed and a name.

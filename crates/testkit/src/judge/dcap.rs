@@ -1,6 +1,6 @@
 //! Vectors of SGX and TDX quotes.
 
-use super::{Verdict, array, needed, number, refused};
+use super::{NOT_ASKED, Verdict, array, needed, number, refused};
 use crate::text::TextVector;
 use attest::dcap::{
     Collateral, DcapError, Expected, ExpectedBody, PlatformRules, Quote, SgxExpected, TcbRules, TdxExpected,
@@ -9,8 +9,6 @@ use attest::dcap::{
 use claims::bytes::{Digest256, Digest384};
 use claims::dcap::{DcapClaims, TcbStatus};
 use claims::{Allowed, ReportData, UnixTime};
-
-const NOT_ASKED: &str = "the vector does not ask for it";
 
 pub(super) fn judge(vector: &TextVector) -> Verdict {
     let expected = expected(vector)?;

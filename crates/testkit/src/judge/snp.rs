@@ -1,6 +1,6 @@
 //! Vectors of SNP reports.
 
-use super::{Verdict, array, needed, number, refused};
+use super::{NOT_ASKED, Verdict, array, needed, number, refused};
 use crate::text::TextVector;
 use attest::snp::{
     BelievedVersions, CrlPolicy, Endorsements, Expected, ModelFloor, Report, Rule, SnpError, TcbFloor, UnanchoredRoot,
@@ -8,8 +8,6 @@ use attest::snp::{
 use claims::bytes::Digest384;
 use claims::snp::{Product, SnpClaims, TcbVersion};
 use claims::{Allowed, ChipId, HostData, LaunchDigest, ReportData, UnixTime};
-
-const NOT_ASKED: &str = "the vector does not ask for it";
 
 pub(super) fn judge(vector: &TextVector) -> Verdict {
     let expected = expected(vector)?;
@@ -27,28 +25,50 @@ fn claims(vector: &TextVector) -> Result<Result<SnpClaims, SnpError>, String> {
         root: piece("root"),
         crl: vector.bytes("crl").map(<[u8]>::to_vec),
     };
-    let policy = match needed(vector.text("crl-policy")?, "crl-policy")? {
-        "required" => CrlPolicy::Required,
-        "absent-ok" => CrlPolicy::AbsentOk { reason: NOT_ASKED.to_owned() },
-        other => return Err(format!("the policy `{other}` is not known")),
-    };
+    let policy = crl_policy(vector)?;
     let now = UnixTime(vector.now);
     let report = match Report::parse(needed(vector.bytes("report"), "report")?) {
         Ok(report) => report,
         Err(error) => return Ok(Err(error)),
     };
-    if vector.text("anchor").ok().flatten() == Some("production") {
-        return Ok(report.verify(&with, &policy, now).map(|verified| verified.claims().clone()));
+    Ok(match anchor(vector)? {
+        None => report.verify(&with, &policy, now).map(|verified| verified.claims().clone()),
+        Some(root) => report.check_unanchored(&with, &root, &policy, now).map(|verified| verified.claims().clone()),
+    })
+}
+
+/// The root that the vector brings; none is production's.
+pub(super) fn anchor(vector: &TextVector) -> Result<Option<UnanchoredRoot>, String> {
+    if vector.bytes("anchor") == Some(b"production") {
+        return Ok(None);
     }
-    let root = UnanchoredRoot {
+    Ok(Some(UnanchoredRoot {
         spki: Digest384(needed(array(vector, "anchor")?, "anchor")?),
         product: product(needed(vector.text("anchor-product")?, "anchor-product")?)?,
         organization: "Advanced Micro Devices".to_owned(),
         prefix: String::new(),
         vek_prefix: String::new(),
         marker: None,
-    };
-    Ok(report.check_unanchored(&with, &root, &policy, now).map(|verified| verified.claims().clone()))
+    }))
+}
+
+pub(super) fn crl_policy(vector: &TextVector) -> Result<CrlPolicy, String> {
+    match needed(vector.text("crl-policy")?, "crl-policy")? {
+        "required" => Ok(CrlPolicy::Required),
+        "absent-ok" => Ok(CrlPolicy::AbsentOk { reason: NOT_ASKED.to_owned() }),
+        other => Err(format!("the policy `{other}` is not known")),
+    }
+}
+
+/// The strict rule; the other kinds compare these values themselves.
+pub(super) fn any_guest() -> Expected {
+    Expected::strict(
+        Allowed::any(NOT_ASKED),
+        Allowed::any(NOT_ASKED),
+        Allowed::any(NOT_ASKED),
+        TcbFloor::None { reason: NOT_ASKED.to_owned() },
+        Allowed::any(NOT_ASKED),
+    )
 }
 
 /// The strict rule, with what the vector names.

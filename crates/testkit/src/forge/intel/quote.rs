@@ -132,7 +132,7 @@ fn domain(keys: &Keys, length: usize) -> Result<Vec<u8>> {
     Ok(body)
 }
 
-pub(super) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+pub(in crate::forge) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     for (place, byte) in bytes.iter_mut().skip(at).zip(value) {
         *place = *byte;
     }
