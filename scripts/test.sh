@@ -38,6 +38,7 @@ cargo test --release --locked --workspace --no-fail-fast -- --nocapture --test-t
   grep -E '^(test |test result|skipped: |error|failures:|---- )|panicked|     Running|Doc-tests' | grep -vE '\.\.\. ok$'
 [ "${PIPESTATUS[0]}" = 0 ] || { failed=$((failed + 1)); grep -E '^error|FAILED|panicked' "$log" | head -n 40; }
 count
+check 'our text vectors' cargo run --release --locked --quiet -p testkit --bin vectors -- crates/testkit/vectors --json
 if [ -d ../shared/vectors ]; then
   check 'published vectors' cargo run --release --locked --quiet -p testkit --bin vectors -- ../shared/vectors --json
 else

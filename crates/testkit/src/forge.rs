@@ -10,6 +10,7 @@ pub mod amd;
 pub mod azure;
 pub mod intel;
 mod keys;
+pub mod nvidia;
 pub mod ratls;
 pub mod token;
 pub mod tpm;
@@ -146,6 +147,7 @@ impl Forge {
             self.aci_vectors()?,
             self.ratls_vectors()?,
             self.token_vectors()?,
+            self.nvidia_vectors()?,
         ];
         Ok(kinds.into_iter().flatten().collect())
     }

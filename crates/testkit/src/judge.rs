@@ -7,6 +7,7 @@
 mod aci;
 mod azure;
 mod dcap;
+mod nvidia;
 mod ratls;
 mod snp;
 mod token;
@@ -31,7 +32,7 @@ pub struct Refused {
 pub type Verdict = Result<Result<(), Refused>, String>;
 
 /// Kinds of vectors that have a verifier here.
-pub const KINDS: &[&str] = &["aci", "azure", "dcap", "ratls", "snp", "token", "tpm"];
+pub const KINDS: &[&str] = &["aci", "azure", "dcap", "gpu", "ratls", "rim", "snp", "token", "tpm"];
 
 /// Runs a vector.
 pub fn judge(vector: &TextVector) -> Verdict {
@@ -39,6 +40,8 @@ pub fn judge(vector: &TextVector) -> Verdict {
         "aci" => aci::judge(vector),
         "azure" => azure::judge(vector),
         "dcap" => dcap::judge(vector),
+        "gpu" => nvidia::gpu(vector),
+        "rim" => nvidia::rim(vector),
         "ratls" => ratls::judge(vector),
         "token" => token::judge(vector),
         "tpm" => tpm::judge(vector),
@@ -56,11 +59,19 @@ pub fn agrees(vector: &TextVector) -> Result<(), String> {
     }
 }
 
-/// A refusal of any error type: its variant is the first word of its debug form.
+/// A refusal of any error type: its variant, and behind a dot the variant of the error that it wraps.
 fn refused(error: &(impl Debug + ToString), code: Code) -> Refused {
     let debug = format!("{error:?}");
-    let end = debug.find(|c: char| !c.is_alphanumeric()).unwrap_or(debug.len());
-    Refused { code, reason: debug.get(..end).unwrap_or_default().to_owned(), text: error.to_string() }
+    let mut rest = debug.as_str();
+    let mut reason = String::new();
+    while rest.starts_with(|c: char| c.is_ascii_uppercase()) {
+        let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+        let (variant, behind) = rest.split_at(end);
+        reason.push_str(if reason.is_empty() { "" } else { "." });
+        reason.push_str(variant);
+        rest = behind.strip_prefix('(').unwrap_or_default();
+    }
+    Refused { code, reason, text: error.to_string() }
 }
 
 fn array<const N: usize>(vector: &TextVector, name: &str) -> Result<Option<[u8; N]>, String> {

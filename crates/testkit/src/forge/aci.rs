@@ -131,14 +131,14 @@ pub const MUTATORS: &[Mutator<Plan, Sent>] = &[
         "production",
         FILES,
         "the forged root, to production",
-        (Code::SnpRoot, "Snp"),
+        (Code::SnpRoot, "Snp.RootNotPinned"),
         Before(|plan| plan.sent.set("anchor", "production")),
     ),
     refused(
         "snp-debug",
         FILES,
         "the guest may be debugged",
-        (Code::SnpDebug, "Snp"),
+        (Code::SnpDebug, "Snp.Debug"),
         Before(|plan| plan.snp.fields.policy.0 |= 1 << 19),
     ),
     refused(

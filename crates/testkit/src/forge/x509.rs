@@ -114,6 +114,11 @@ pub(super) fn signer() -> Result<Vec<(&'static str, bool, Vec<u8>)>> {
     ])
 }
 
+/// The value of a key usage that allows signatures only.
+pub(super) fn digital_signature() -> Result<Vec<u8>> {
+    usage(KeyUsages::DigitalSignature.into())
+}
+
 /// PEM with lines of 64.
 pub(super) fn pem(der: &[u8]) -> Result<String> {
     use x509_cert::der::pem::{LineEnding, encode_string};
