@@ -55,6 +55,7 @@ cargo test --release --locked --workspace --no-fail-fast -- --nocapture --test-t
   grep -E -A 80 'panicked at' "$log" | head -n 400
 }
 count
+check 'our text vectors' cargo run --release --locked --quiet -p testkit --bin vectors -- crates/testkit/vectors --json
 if [ -d ../shared/vectors ]; then
   check 'published vectors' vectors
 else

@@ -5,5 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod errors;
+pub mod forge;
+pub mod judge;
 pub mod parsers;
+pub mod text;
 pub mod vectors;
