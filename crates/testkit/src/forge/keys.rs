@@ -22,7 +22,8 @@ use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 pub(super) struct Keys {
     seed: u64,
     made: Mutex<BTreeMap<&'static str, Arc<Key>>>,
-    signed: Mutex<BTreeMap<(&'static str, Vec<u8>), Vec<u8>>>,
+    /// Signatures by key, kind and digest of the message: RSA takes a while.
+    signed: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
 /// A kind of key with its way to sign.
@@ -100,7 +101,7 @@ impl Keys {
     /// A signature as R and S of fixed length (ECDSA), or as it is (RSA).
     pub(super) fn sign_fixed(&self, name: KeyName, message: &[u8]) -> Result<Vec<u8>> {
         let digest = digest::digest(&digest::SHA256, message).as_ref().to_vec();
-        let known = (name.0, [format!("{:?}", name.1).as_bytes(), &digest].concat());
+        let known = [format!("{name:?}").as_bytes(), &digest].concat();
         if let Some(signature) = self.signed.lock().unwrap_or_else(PoisonError::into_inner).get(&known) {
             return Ok(signature.clone());
         }

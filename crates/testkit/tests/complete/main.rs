@@ -2,6 +2,7 @@
 //! test by name, with the reason.
 //!
 //! Codes of the broker, the guest, builds, layers, enclaves as files and policies are other parts' and not asked for here.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot read its data must fail")]
 
 mod named;
 

@@ -82,6 +82,15 @@ pub(super) const MUTATORS: &[Mutator<Plan, Made>] = &[
         (Code::SnpProduct, "ProductMismatch"),
         Before(|plan| plan.fields.cpuid = Some((0x19, 1, 1))),
     ),
+    accepted(
+        "tcb-behind",
+        TCB,
+        "the reported TCB is behind the current one, and the certificate is for it",
+        Before(|plan| {
+            plan.fields.current_tcb.microcode += 1;
+            plan.fields.committed_tcb = plan.fields.current_tcb;
+        }),
+    ),
     refused(
         "tcb-mismatch",
         TABLE,

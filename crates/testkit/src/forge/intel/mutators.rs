@@ -249,7 +249,7 @@ const SGX: &[Mutator<Plan, Made>] = &[
     refused(
         "chain-shape",
         CERTIFICATES,
-        "the quote's chain ends with the authority",
+        "the platform's certificate names another authority than the chain's",
         (Code::DcapChain, "ChainShape"),
         Before(|plan| {
             plan.authority.subject = name("Intel SGX PCK Processor CA");

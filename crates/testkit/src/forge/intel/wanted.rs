@@ -1,12 +1,28 @@
 //! What can be wrong with a quote whose signatures hold: its level, its attributes, what is wanted.
 
-use super::{Made, Plan, quote};
+use super::{Made, Plan, name, quote};
 use crate::forge::Change::Plan as Before;
 use crate::forge::{Mutator, accepted, refused};
 use claims::Code;
 
 /// On an SGX quote of version 3.
 pub(super) const SGX: &[Mutator<Plan, Made>] = &[
+    accepted(
+        "processor-ca",
+        CHAIN,
+        "a platform of the processor authority",
+        Before(|plan| {
+            plan.authority.subject = name(PROCESSOR_CA);
+            plan.pck.issuer = name(PROCESSOR_CA);
+            plan.pck_list.iter_mut().for_each(|list| list.issuer = name(PROCESSOR_CA));
+        }),
+    ),
+    accepted(
+        "platform-above",
+        INFO,
+        "every component is above the highest level",
+        Before(|plan| plan.platform.component = 12),
+    ),
     refused(
         "tcb-revoked",
         INFO,
@@ -241,6 +257,8 @@ pub(super) const TDX_1_5: &[Mutator<Plan, Made>] = &[
     ),
 ];
 
+const PROCESSOR_CA: &str = "Intel SGX PCK Processor CA";
+const CHAIN: &str = "SGX PCK Certificate and CRL Profile Specification 1.5";
 const QUOTE: &str = "Intel, ECDSA Quote Library API, appendix A";
 const INFO: &str = "Intel PCS API v4, TCB info";
 const MODULE: &str = "Intel PCS API v4, TCB info, TDX module identities";

@@ -21,6 +21,27 @@ pub const MUTATORS: &[Mutator<Plan, Sent>] = &[
             plan.sent.set("revocation", "required");
         }),
     ),
+    accepted(
+        "ok-blackwell",
+        CHAIN,
+        "a Blackwell GPU, which says its chip itself",
+        Before(|plan| {
+            rename(plan, "GB102 A01 GSP FMC LF", "GB102 A01 GSP BROM");
+            plan.transcript.set(35, Some(b"GB100"));
+            (plan.driver.product, plan.vbios.product) = ("GB100", "GB100");
+        }),
+    ),
+    accepted(
+        "ok-switch",
+        CHAIN,
+        "an NVSwitch, which has no driver",
+        Before(|plan| {
+            rename(plan, "LS_10 A01 GSP FMC LF", "LS_10 A01 GSP BROM");
+            plan.transcript.set(3, None);
+            plan.transcript.set(6, Some(b"96.10.55.00.01"));
+            (plan.vbios.product, plan.vbios.edition, plan.vbios.version) = ("LS10", "SWITCH", "96.10.55.00.01");
+        }),
+    ),
     // The transcript's form.
     refused(
         "too-long",
@@ -349,6 +370,15 @@ pub const MUTATORS: &[Mutator<Plan, Sent>] = &[
 
 fn leaf(plan: &mut Plan) -> impl Iterator<Item = &mut CertificatePlan> {
     plan.chain.iter_mut().filter(|certificate| certificate.subject == name(FIRMWARE_NAME))
+}
+
+/// Gives firmware and boot ROM other names.
+fn rename(plan: &mut Plan, firmware: &str, boot_rom: &str) {
+    rom(plan).for_each(|rom| rom.subject = name(boot_rom));
+    leaf(plan).for_each(|leaf| {
+        leaf.issuer = name(boot_rom);
+        leaf.subject = name(firmware);
+    });
 }
 
 fn rom(plan: &mut Plan) -> impl Iterator<Item = &mut CertificatePlan> {
