@@ -15,6 +15,7 @@ use crate::token::Tokens;
 use crate::verify::{Appraiser, Verifiers};
 use aws_lc_rs::rand;
 use claims::{Code, Digest256, UnixTime};
+use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) mode: Mode,
     pub(crate) identity: Digest256,
+    /// Certificates of the audit key, for whoever checks heads.
+    pub(crate) audit_chain: Vec<CertificateDer<'static>>,
     pub(crate) started: UnixTime,
     pub(crate) clock: Clock,
     pub(crate) gate: Gate,
@@ -49,7 +52,7 @@ struct Started<'a> {
 impl App {
     pub(crate) async fn start(settings: Settings, keys: &Keys, verifiers: Verifiers) -> Result<Arc<Self>, ServeError> {
         let mode = if settings.dev { Mode::Development } else { Mode::Production };
-        let store = Store::open(&settings.folder, &keys.master)?;
+        let store = Store::open(&settings.folder, keys)?;
         let clock = Clock::start();
         let started = clock.now();
         let (log, listen) = (Arc::clone(&store.audit), settings.listen.to_string());
@@ -75,6 +78,7 @@ impl App {
         Ok(Arc::new(Self {
             mode,
             identity: keys.identity,
+            audit_chain: keys.audit_chain.clone(),
             started,
             clock,
             gate: Gate::new(&keys.admin).ok_or(ServeError::AdminKey)?,

@@ -18,7 +18,10 @@ pub(crate) const TOKEN: &str = "token.pem";
 pub const ADMIN_KEY: &str = "admin-key.pem";
 pub(crate) const ADMIN: &str = "admin.pem";
 pub(crate) const MASTER: &str = "master.key";
-pub(crate) const FILES: [&str; 9] = [IDENTITY_KEY, IDENTITY, TLS_KEY, TLS, TOKEN_KEY, TOKEN, ADMIN_KEY, ADMIN, MASTER];
+pub(crate) const AUDIT_KEY: &str = "audit-key.pem";
+pub(crate) const AUDIT: &str = "audit.pem";
+pub(crate) const FILES: [&str; 11] =
+    [IDENTITY_KEY, IDENTITY, TLS_KEY, TLS, TOKEN_KEY, TOKEN, AUDIT_KEY, AUDIT, ADMIN_KEY, ADMIN, MASTER];
 
 /// Why keys cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,9 @@ pub(crate) struct Keys {
     /// PKCS#8 of the token key, and its certificates (leaf and identity).
     pub(crate) token_key: Secret<Vec<u8>>,
     pub(crate) token_chain: Vec<CertificateDer<'static>>,
+    /// PKCS#8 of the key that signs the audit log's heads (Ed25519), and its certificates (leaf and identity).
+    pub(crate) audit_key: Secret<Vec<u8>>,
+    pub(crate) audit_chain: Vec<CertificateDer<'static>>,
     /// Raw Ed25519 public key.
     pub(crate) admin: Vec<u8>,
     pub(crate) master: Master,
@@ -69,14 +75,13 @@ impl Keys {
         let tls_key = folder.join(TLS_KEY);
         let tls_key = PrivateKeyDer::from_pem_slice(&read(&tls_key)?)
             .map_err(|_| KeysError::Content { path: tls_key, wanted: "a private key" })?;
-        let token_key = folder.join(TOKEN_KEY);
-        let token_key = PrivatePkcs8KeyDer::from_pem_slice(&read(&token_key)?)
-            .map_err(|_| KeysError::Content { path: token_key, wanted: "a private key" })?;
         Ok(Self {
             tls_chain: vec![certificate(&folder.join(TLS))?, identity.clone()],
             tls_key,
-            token_key: Secret::new(token_key.secret_pkcs8_der().to_vec()),
+            token_key: private_key(&folder.join(TOKEN_KEY))?,
             token_chain: vec![certificate(&folder.join(TOKEN))?, identity.clone()],
+            audit_key: private_key(&folder.join(AUDIT_KEY))?,
+            audit_chain: audit_chain(folder)?,
             admin: admin_key(&folder.join(ADMIN))?,
             master: Master::load(&folder.join(MASTER))?,
             identity: spki_digest(&identity)
@@ -115,6 +120,19 @@ impl Master {
 
 fn read(path: &Path) -> Result<Vec<u8>, KeysError> {
     std::fs::read(path).map_err(|source| KeysError::Read { path: path.to_owned(), source })
+}
+
+/// The public part of the audit log's key: its certificate and the identity's.
+pub(crate) fn audit_chain(folder: &Path) -> Result<Vec<CertificateDer<'static>>, KeysError> {
+    Ok(vec![certificate(&folder.join(AUDIT))?, certificate(&folder.join(IDENTITY))?])
+}
+
+fn private_key(path: &Path) -> Result<Secret<Vec<u8>>, KeysError> {
+    let mut pem = read(path)?;
+    let key = PrivatePkcs8KeyDer::from_pem_slice(&pem);
+    pem.zeroize();
+    let key = key.map_err(|_| KeysError::Content { path: path.to_owned(), wanted: "a private key" })?;
+    Ok(Secret::new(key.secret_pkcs8_der().to_vec()))
 }
 
 fn certificate(path: &Path) -> Result<CertificateDer<'static>, KeysError> {

@@ -28,7 +28,7 @@ fn init_makes_private_files_once() {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
         seen += 1;
     }
-    assert!(seen >= 11, "{seen}");
+    assert!(seen >= 13, "{seen}");
     let again = broker::init(folder.path(), &broker::InitOptions::default());
     assert!(matches!(again, Err(broker::InitError::Exists { .. })), "{again:?}");
     let text = std::fs::read_to_string(&folder.facts.settings).unwrap();
@@ -145,35 +145,6 @@ async fn references_are_added_once_listed_and_checked() {
     }
     let gone = broker.admin("DELETE", &format!("/confide/v0/references/{}", "0".repeat(64)), "").await;
     assert_eq!(gone.refusal(), refused(404, "E-ABSENT"));
-}
-
-#[tokio::test]
-async fn a_log_that_was_edited_cut_or_reordered_names_the_first_bad_entry() {
-    let edits: [(&str, u64); 5] = [
-        ("UPDATE audit SET body = replace(body, 'admin', 'nobody') WHERE sequence = 3", 3),
-        ("UPDATE audit SET kind = 'start' WHERE sequence = 2", 2),
-        ("DELETE FROM audit WHERE sequence = 2", 2),
-        ("DELETE FROM audit WHERE sequence >= 4", 4),
-        (
-            "UPDATE audit SET sequence = CASE sequence WHEN 2 THEN -3 WHEN 3 THEN -2 END WHERE sequence IN (2, 3);
-          UPDATE audit SET sequence = -sequence WHERE sequence < 0",
-            2,
-        ),
-    ];
-    for (edit, bad) in edits {
-        let folder = Folder::new();
-        let broker = folder.start().await;
-        for _ in 0..4 {
-            broker.admin("POST", &format!("/kbs/v0/resource/{PATH}"), "x").await;
-        }
-        let good = broker.admin("GET", "/confide/v0/audit/verify", "").await.json();
-        assert_eq!((&good["ok"], &good["entries"], &good["bad"]), (&json!(true), &json!(5), &Value::Null));
-        broker.stop().await;
-        Connection::open(folder.path().join("broker.sqlite")).unwrap().execute_batch(edit).unwrap();
-        let broker = folder.start().await;
-        let verdict = broker.admin("GET", "/confide/v0/audit/verify", "").await.json();
-        assert_eq!((&verdict["ok"], &verdict["bad"]["sequence"]), (&json!(false), &json!(bad)), "{edit}: {verdict}");
-    }
 }
 
 #[tokio::test]

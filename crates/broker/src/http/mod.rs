@@ -7,6 +7,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod attest;
+pub(crate) mod audit;
 pub(crate) mod confide;
 pub(crate) mod gate;
 pub(crate) mod protocol;
@@ -153,7 +154,7 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Vec<Route>) {
         .open(Access::Public, "POST", "/kbs/v0/auth", attest::auth)
         .open(Access::Public, "POST", "/kbs/v0/attest", attest::attest)
         .open(Access::Guest, "GET", "/kbs/v0/resource/{*path}", resource::release);
-    confide::register(admin::register(table)).finish()
+    audit::register(confide::register(admin::register(table))).finish()
 }
 
 pub(crate) fn wrong_method() -> Response {

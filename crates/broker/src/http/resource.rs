@@ -20,7 +20,7 @@ use crate::store::audit::{Kind, Log};
 use crate::store::secrets::{self, Sealed, Vault};
 use crate::store::{StoreError, leases, rules, sessions};
 use crate::token::Session;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use claims::{ChipId, Code, Digest256, Secret, UnixTime};
 use rusqlite::Connection;
 use serde::Serialize;
@@ -93,11 +93,15 @@ pub(crate) async fn release(app: Arc<App>, call: Call) -> Answer {
     })?;
     app.metrics.resource_reads.add();
     tracing::info!(decision = id, session = session.decision, "released");
-    json(StatusCode::OK, &jwe)
+    let mut answer = json(StatusCode::OK, &jwe)?;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        answer.headers_mut().insert(super::audit::DECISION, id);
+    }
+    Ok(answer)
 }
 
 /// The session of a request. The cookie counts first; a token beside it must be of the same session.
-async fn session(app: &App, call: &Call, now: UnixTime) -> Result<Session, Refusal> {
+pub(super) async fn session(app: &App, call: &Call, now: UnixTime) -> Result<Session, Refusal> {
     let by_cookie = match protocol::cookie(&call.headers) {
         None => None,
         Some(cookie) => {

@@ -191,31 +191,3 @@ pub struct ReferenceRemoveArgs {
     #[command(flatten)]
     pub broker: BrokerLocation,
 }
-
-/// Verbs of `audit`.
-#[derive(Debug, Subcommand)]
-pub enum AuditCommand {
-    /// Print entries, newest last
-    Show(AuditShowArgs),
-    /// Check the whole chain; names the first bad entry
-    Verify(AuditVerifyArgs),
-}
-
-/// Arguments of `audit show`.
-#[derive(Debug, Args)]
-pub struct AuditShowArgs {
-    /// How many entries, from the end
-    #[arg(long, default_value_t = 20)]
-    pub last: u64,
-    /// Which broker
-    #[command(flatten)]
-    pub broker: BrokerLocation,
-}
-
-/// Arguments of `audit verify`.
-#[derive(Debug, Args)]
-pub struct AuditVerifyArgs {
-    /// Which broker
-    #[command(flatten)]
-    pub broker: BrokerLocation,
-}

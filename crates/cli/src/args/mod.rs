@@ -2,6 +2,7 @@
 
 mod aci;
 mod admin;
+mod audit;
 mod build;
 mod evidence;
 mod measure;
@@ -9,6 +10,7 @@ mod run;
 
 pub use aci::*;
 pub use admin::*;
+pub use audit::*;
 pub use build::*;
 pub use evidence::*;
 pub use measure::*;

@@ -1,0 +1,139 @@
+//! A broker of the release program, run and administered from outside: exit statuses and the JSON that scripts rely on.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by failing")]
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// A broker's folder.
+struct House {
+    place: tempfile::TempDir,
+}
+
+/// A broker that runs; ended when dropped.
+struct Running {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// SIGTERM, and the exit status.
+    fn stop(mut self) -> Option<i32> {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::TERM)
+            .unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl House {
+    fn new() -> Self {
+        let house = Self { place: tempfile::tempdir().unwrap() };
+        let made = house.confide(&["broker", "init", "--dir", house.broker().to_str().unwrap()]);
+        assert_eq!(made.status.code(), Some(0), "{made:?}");
+        house
+    }
+
+    fn broker(&self) -> PathBuf {
+        self.path("broker")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    fn confide(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_confide"))
+            .args(arguments)
+            .env_remove("CONFIDE_BROKER_URL")
+            .env("CONFIDE_BROKER_DIR", self.broker())
+            .current_dir(self.place.path())
+            .output()
+            .unwrap()
+    }
+
+    fn json(&self, arguments: &[&str], status: i32) -> Value {
+        let output = self.confide(&[arguments, &["--json"]].concat());
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {words}");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {words}"))
+    }
+
+    fn serve(&self) -> Running {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_confide"))
+            .args(["broker", "serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(self.broker().join("broker.toml"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        Running { child, url: format!("https://{}", address.trim()) }
+    }
+
+    fn put(&self, running: &Running, path: &str, value: &str) -> Value {
+        std::fs::write(self.path("value"), value).unwrap();
+        self.json(&["secret", "put", path, "--file", "value", "--url", &running.url], 0)
+    }
+
+    /// Edits the store as somebody with the disk would.
+    fn edit(&self, statement: &str) {
+        let script =
+            format!("import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute({statement:?})\nc.commit()\n");
+        let done = Command::new("python3").arg("-c").arg(script).arg(self.broker().join("broker.sqlite")).status();
+        assert!(done.unwrap().success());
+    }
+}
+
+fn write(path: &Path, value: &Value) {
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+#[test]
+fn the_log_is_checked_with_and_without_its_broker() {
+    let house = House::new();
+    let identity = house.json(&["audit", "head"], 0)["head"].as_str().unwrap()[15..79].to_owned();
+    assert_eq!(house.json(&["audit", "verify"], 0)["entries"], json!(0), "a log without entries is whole");
+    let broker = house.serve();
+    for number in 0..4 {
+        house.put(&broker, "example/key/1", &number.to_string());
+    }
+    let online = house.json(&["audit", "verify", "--url", &broker.url], 0);
+    assert_eq!((&online["ok"], &online["entries"], &online["bad"]), (&json!(true), &json!(5), &Value::Null));
+    assert_eq!(house.json(&["audit", "verify"], 0), online, "the store says what the broker says");
+    house.json(&["audit", "export", "-o", "online.jsonl", "--url", &broker.url], 0);
+    write(&house.path("head.json"), &house.json(&["audit", "head"], 0));
+    let head = house.confide(&["audit", "head"]);
+    std::fs::write(house.path("head.txt"), head.stdout).unwrap();
+    assert_eq!(broker.stop(), Some(0));
+
+    house.json(&["audit", "export", "-o", "offline.jsonl"], 0);
+    let exported = |name: &str| std::fs::read(house.path(name)).unwrap();
+    assert_eq!(exported("online.jsonl"), exported("offline.jsonl"));
+    let anywhere = ["audit", "verify", "offline.jsonl", "--identity", &identity, "--kept", "head.txt"];
+    assert_eq!(house.json(&anywhere, 0)["entries"], json!(5));
+    let other = "0".repeat(64);
+    let refused = house.json(&["audit", "verify", "offline.jsonl", "--identity", &other], 1);
+    assert_eq!(refused["error"], json!("offline.jsonl does not verify"));
+    assert_eq!(
+        house.json(&["audit", "export", "-o", "offline.jsonl"], 3)["error"],
+        json!("cannot write offline.jsonl")
+    );
+    let absent = house.json(&["audit", "receipt", "0123456789abcdef"], 1);
+    assert_eq!(absent["error"], json!("there is no decision 0123456789abcdef"));
+    assert_eq!(house.json(&["audit", "receipt", "x"], 2)["error"], json!("`x` is not the name of a decision"));
+
+    house.edit("UPDATE audit SET body = replace(body, 'put', 'get') WHERE sequence = 3");
+    let verdict = house.json(&["audit", "verify"], 1);
+    let bad = json!({"sequence": 3, "through": 3, "problem": "the entry was changed"});
+    assert_eq!((&verdict["ok"], &verdict["bad"]), (&json!(false), &bad));
+}
