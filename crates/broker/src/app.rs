@@ -9,7 +9,6 @@ use crate::policy::Mode;
 use crate::serve::ServeError;
 use crate::settings::Settings;
 use crate::store::audit::Kind;
-use crate::store::secrets::Vault;
 use crate::store::{Store, sessions};
 use crate::token::Tokens;
 use crate::verify::{Appraiser, Verifiers};
@@ -22,7 +21,7 @@ use std::sync::Arc;
 /// How far the clock may be behind the latest time the store has seen, before challenges of that time are dropped.
 const CLOCK_SLACK: u64 = 300;
 const LATEST_TIME: &str = "latest_time";
-const CHALLENGE_EPOCH: &str = "challenge_epoch";
+pub(crate) const CHALLENGE_EPOCH: &str = "challenge_epoch";
 
 pub(crate) struct App {
     pub(crate) settings: Settings,
@@ -35,7 +34,6 @@ pub(crate) struct App {
     pub(crate) gate: Gate,
     pub(crate) challenges: Challenges,
     pub(crate) tokens: Tokens,
-    pub(crate) vault: Arc<Vault>,
     pub(crate) appraiser: Arc<Appraiser>,
     pub(crate) store: Store,
     pub(crate) metrics: Metrics,
@@ -84,7 +82,6 @@ impl App {
             gate: Gate::new(&keys.admin).ok_or(ServeError::AdminKey)?,
             challenges: Challenges::new(&challenge_key, settings.challenge_seconds),
             tokens: Tokens::new(keys, mode)?,
-            vault: Arc::new(Vault::new(&keys.master)?),
             appraiser: Arc::new(Appraiser::new(mode, &settings.revocation, settings.collateral.clone(), verifiers)),
             store,
             metrics: Metrics::default(),

@@ -4,10 +4,9 @@
 //! *Guarantees* that files are readable by their owner only, that nothing is overwritten, and that no key is printed.
 //! *Does not check* whether the folder lies on a disk that others can read: the operator chooses it.
 
-use crate::keys::{self, Keys};
-use crate::settings;
+use crate::keys::{self, Keys, Master};
+use crate::settings::{self, MasterSource};
 use crate::store::Store;
-use aws_lc_rs::rand;
 use claims::Digest256;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -19,7 +18,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use time::{Duration, OffsetDateTime};
-use zeroize::Zeroize;
 
 /// What [`init`] is to put into keys and settings.
 #[derive(Debug, Clone)]
@@ -128,14 +126,11 @@ pub fn init(folder: &Path, options: &InitOptions) -> Result<Facts, InitError> {
     write_new(&place(keys::ADMIN_KEY), admin.serialize_pem().as_bytes())?;
     write_new(&place(keys::ADMIN), admin.public_key_pem().as_bytes())?;
 
-    let mut master = [0; 32];
-    rand::fill(&mut master).map_err(|error| make_error("the master key", error))?;
-    let written = write_new(&place(keys::MASTER), &master);
-    master.zeroize();
-    written?;
+    let master = Master::make().map_err(|error| make_error("the master key", error))?;
+    master.expose(|key| write_new(&place(keys::MASTER), key))?;
 
     // The store is made now, so that a folder that cannot hold one is found before anything relies on it.
-    let loaded = Keys::load(folder).map_err(|error| make_error("the keys", error))?;
+    let loaded = Keys::load(folder, &MasterSource::File).map_err(|error| make_error("the keys", error))?;
     Store::create(folder, &loaded).map_err(|error| make_error("the store", error))?;
     write_new(&place(settings::FILE_NAME), settings_text(options).as_bytes())?;
     Ok(Facts {
@@ -215,7 +210,7 @@ fn file_error(path: &Path, source: std::io::Error) -> InitError {
     InitError::File { path: path.to_owned(), source }
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), InitError> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), InitError> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -1,5 +1,6 @@
 //! The keys of a broker's folder, read once at start. The identity's private key is not among them: it stays offline.
 
+use crate::settings::MasterSource;
 use aws_lc_rs::hkdf;
 use claims::{Digest256, Secret};
 use rustls::pki_types::pem::PemObject;
@@ -70,7 +71,7 @@ pub fn identity(folder: &Path) -> Result<Digest256, KeysError> {
 }
 
 impl Keys {
-    pub(crate) fn load(folder: &Path) -> Result<Self, KeysError> {
+    pub(crate) fn load(folder: &Path, master: &MasterSource) -> Result<Self, KeysError> {
         let identity = certificate(&folder.join(IDENTITY))?;
         let tls_key = folder.join(TLS_KEY);
         let tls_key = PrivateKeyDer::from_pem_slice(&read(&tls_key)?)
@@ -83,7 +84,7 @@ impl Keys {
             audit_key: private_key(&folder.join(AUDIT_KEY))?,
             audit_chain: audit_chain(folder)?,
             admin: admin_key(&folder.join(ADMIN))?,
-            master: Master::load(&folder.join(MASTER))?,
+            master: Master::load(folder, master)?,
             identity: spki_digest(&identity)
                 .ok_or_else(|| KeysError::Content { path: folder.join(IDENTITY), wanted: "a certificate" })?,
         })
@@ -94,12 +95,32 @@ impl Keys {
 pub(crate) struct Master(Secret<[u8; 32]>);
 
 impl Master {
-    fn load(path: &Path) -> Result<Self, KeysError> {
+    fn load(folder: &Path, source: &MasterSource) -> Result<Self, KeysError> {
+        match source {
+            MasterSource::File => Self::read(&folder.join(MASTER)),
+            // Linux gives each descriptor of a process as a file.
+            MasterSource::Descriptor { number } => Self::read(Path::new(&format!("/dev/fd/{number}"))),
+        }
+    }
+
+    pub(crate) fn read(path: &Path) -> Result<Self, KeysError> {
         let mut bytes = read(path)?;
         let key: Result<[u8; 32], _> = bytes.as_slice().try_into();
         bytes.zeroize();
         let key = key.map_err(|_| KeysError::Content { path: path.to_owned(), wanted: "32 bytes" })?;
         Ok(Self(Secret::new(key)))
+    }
+
+    /// A new key.
+    pub(crate) fn make() -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key)?;
+        Ok(Self(Secret::new(std::mem::take(&mut key))))
+    }
+
+    /// Lends the key itself, to be written where it is kept.
+    pub(crate) fn expose<R>(&self, user: impl FnOnce(&[u8]) -> R) -> R {
+        self.0.expose(|key| user(key))
     }
 
     /// A key of its own for `purpose` (HKDF-SHA-256).

@@ -26,6 +26,7 @@ mod serve;
 mod settings;
 mod store;
 mod token;
+mod upkeep;
 mod verify;
 
 pub use attest::snp::Endorsements;
@@ -33,7 +34,8 @@ pub use http::gate::{AdminKeyError, MAX_ADMIN_SECONDS, admin_token};
 pub use init::{Facts, InitError, InitOptions, init, renew_leaf};
 pub use keys::{ADMIN_KEY as ADMIN_KEY_FILE, KeysError, identity};
 pub use serve::{Ready, ServeError, serve};
-pub use settings::{FILE_NAME as SETTINGS_FILE, Limits, Revocation, Settings, SettingsError};
+pub use settings::{FILE_NAME as SETTINGS_FILE, Limits, MasterSource, Revocation, Settings, SettingsError};
 pub use store::{LogError, StoreError, StoredLog};
 pub use token::TokenKeyError;
+pub use upkeep::{Backup, Restored, Rotated, UpkeepError, backup, restore, rotate_master};
 pub use verify::{ExtraVerifier, Verifiers};

@@ -11,6 +11,7 @@ use crate::keys::{Keys, KeysError};
 use crate::settings::{Settings, SettingsError};
 use crate::store::StoreError;
 use crate::token::TokenKeyError;
+use crate::upkeep::{self, UpkeepError};
 use crate::verify::Verifiers;
 use axum::Router;
 use axum::extract::Request;
@@ -58,6 +59,9 @@ pub enum ServeError {
     /// Keys cannot be read.
     #[error("the broker's keys cannot be used")]
     Keys(#[from] KeysError),
+    /// The folder is in use.
+    #[error(transparent)]
+    InUse(#[from] UpkeepError),
     /// The admin key is not one.
     #[error("the admin key cannot be used")]
     AdminKey,
@@ -93,7 +97,8 @@ where
     S: Future<Output = ()> + Send,
 {
     settings.check()?;
-    let keys = Keys::load(&settings.folder)?;
+    let _in_use = upkeep::take(&settings.folder)?;
+    let keys = Keys::load(&settings.folder, &settings.master)?;
     let tls = if settings.insecure_http { None } else { Some(tls_acceptor(&keys)?) };
     let listen = settings.listen;
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { address: listen, source })?;

@@ -25,6 +25,9 @@ pub struct Settings {
     /// Folder with endorsements (the offline store layout), for guests that send none; relative to the file's folder.
     #[serde(default)]
     pub collateral: Option<PathBuf>,
+    /// Where the master key comes from.
+    #[serde(default)]
+    pub master: MasterSource,
     /// What to do about revocation lists.
     pub revocation: Revocation,
     /// Bounds on what a peer may use.
@@ -39,6 +42,20 @@ pub struct Settings {
     /// Plain HTTP, for unmodified test clients. Only with `dev`, only on loopback. Not in the file.
     #[serde(skip)]
     pub insecure_http: bool,
+}
+
+/// Where the master key comes from: 32 bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(tag = "source", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum MasterSource {
+    /// The file `master.key` in the broker's folder.
+    #[default]
+    File,
+    /// A file descriptor that the starter opened, as a pipe: nothing is on the disk.
+    Descriptor {
+        /// Its number.
+        number: u32,
+    },
 }
 
 /// What to do about revocation lists.

@@ -103,7 +103,8 @@ async fn a_value_moved_to_another_path_or_version_does_not_open() {
     broker.admin("POST", "/kbs/v0/resource/example/key/2", "other").await;
     broker.stop().await;
     let store = Connection::open(folder.path().join("broker.sqlite")).unwrap();
-    let swap = "UPDATE secrets SET sealed = (SELECT sealed FROM secrets WHERE path = 'example/key/2')
+    let swap =
+        "UPDATE secrets SET (wrapped, sealed) = (SELECT wrapped, sealed FROM secrets WHERE path = 'example/key/2')
                 WHERE path = 'example/key/1'";
     assert_eq!(store.execute(swap, []).unwrap(), 1);
     assert_eq!(store.execute("UPDATE secrets SET version = 9 WHERE path = 'example/key/2'", []).unwrap(), 1);

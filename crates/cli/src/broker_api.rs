@@ -65,6 +65,19 @@ impl BrokerApi {
         json(self.answer(request.send(body))?)
     }
 
+    /// `POST` of a secret's value; the version that it became.
+    pub(crate) fn put_secret(&self, path: &str, value: &[u8]) -> Result<Option<u64>> {
+        let request = self
+            .agent
+            .post(format!("{}{path}", self.url))
+            .header("authorization", self.token()?)
+            .header("content-type", "application/octet-stream");
+        let answer = request.send(value);
+        let header = answer.as_ref().ok().and_then(|answer| answer.headers().get("confide-version"));
+        let version = header.and_then(|version| version.to_str().ok()?.parse().ok());
+        self.answer(answer).map(|_| version)
+    }
+
     /// `DELETE`.
     pub(crate) fn delete(&self, path: &str) -> Result<Value> {
         let request = self.agent.delete(format!("{}{path}", self.url)).header("authorization", self.token()?);

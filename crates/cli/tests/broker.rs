@@ -137,3 +137,34 @@ fn the_log_is_checked_with_and_without_its_broker() {
     let bad = json!({"sequence": 3, "through": 3, "problem": "the entry was changed"});
     assert_eq!((&verdict["ok"], &verdict["bad"]), (&json!(false), &bad));
 }
+
+#[test]
+fn versions_backup_restore_and_a_new_master_key() {
+    let house = House::new();
+    let broker = house.serve();
+    let path = "example/key/1";
+    assert_eq!(house.put(&broker, path, "first"), json!({"stored": path, "version": 1, "bytes": 5}));
+    assert_eq!(house.put(&broker, path, "second")["version"], json!(2));
+    let url = ["--url", &broker.url];
+    let with = |arguments: &[&str], status| house.json(&[arguments, &url].concat(), status);
+    let deleted = with(&["secret", "delete", path, "--secret-version", "1"], 0);
+    assert_eq!(deleted, json!({"deleted": path, "version": 1}));
+    with(&["secret", "delete", path, "--secret-version", "1"], 1);
+    let listed = with(&["secret", "list", path], 0);
+    let gone: Vec<bool> = listed["versions"].as_array().unwrap().iter().map(|row| !row["deleted"].is_null()).collect();
+    assert_eq!(gone, [true, false]);
+
+    house.json(&["broker", "backup", "-o", "whole", "--with-keys"], 0);
+    let again = house.json(&["broker", "backup", "-o", "whole"], 3);
+    assert_eq!(again["causes"], json!(["whole exists already, and nothing is overwritten"]));
+    let busy = house.json(&["broker", "rotate-master"], 3);
+    assert!(busy["causes"][0].as_str().unwrap().ends_with("is in use by a broker that runs, or by another command"));
+    assert_eq!(broker.stop(), Some(0));
+    assert_eq!(house.json(&["broker", "rotate-master"], 0), json!({"epoch": 2, "data_keys": 1}));
+    let restored = house.json(&["broker", "restore", "whole", "--dir", "restored"], 0);
+    // Start, two changes, one deletion, one that found nothing, the restore.
+    assert_eq!(restored["entries"], json!(6));
+    assert_eq!(house.json(&["audit", "verify", "--broker-dir", "restored"], 0)["entries"], json!(6));
+    house.json(&["broker", "restore", "whole", "--dir", "restored"], 3);
+    assert_eq!(house.serve().stop(), Some(0), "the new master key serves");
+}

@@ -34,6 +34,7 @@ pub(crate) fn register(table: Table) -> Table {
         .guarded(Scope::Change, "DELETE", "/confide/v0/references/{id}", remove_reference)
         .guarded(Scope::Change, "POST", "/confide/v0/sites", add_site)
         .guarded(Scope::Look, "GET", "/confide/v0/resources", list_resources)
+        .guarded(Scope::Look, "GET", "/confide/v0/resources/{*path}", list_versions)
         .guarded(Scope::Look, "GET", "/confide/v0/decisions", list_decisions)
         .guarded(Scope::Look, "GET", "/confide/v0/decisions/{id}", show_decision)
 }
@@ -160,6 +161,17 @@ async fn add_site(app: Arc<App>, admin: Admin, call: Call) -> Answer {
 async fn list_resources(app: Arc<App>, _: Admin, _: Call) -> Answer {
     let list = app.store.read(secrets::list).await?;
     json(StatusCode::OK, &object!({"resources": list}))
+}
+
+async fn list_versions(app: Arc<App>, _: Admin, call: Call) -> Answer {
+    let path =
+        ResourcePath::parse(&call.rest).map_err(|code| Refusal::of(code, "a resource path is REPOSITORY/TYPE/TAG"))?;
+    let name = path.to_string();
+    let versions = app.store.read(move |connection| secrets::versions(connection, &path)).await?;
+    if versions.is_empty() {
+        return Err(Refusal::of(Code::Absent, "there is no such secret"));
+    }
+    json(StatusCode::OK, &object!({"path": name, "versions": versions}))
 }
 
 async fn list_decisions(app: Arc<App>, _: Admin, call: Call) -> Answer {

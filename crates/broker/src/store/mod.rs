@@ -11,6 +11,7 @@ pub(crate) mod rules;
 mod schema;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
+pub(crate) mod upkeep;
 
 pub use offline::{LogError, StoredLog};
 
@@ -53,6 +54,9 @@ pub enum StoreError {
     /// The audit key cannot be used.
     #[error("the audit log's key cannot be used")]
     Ledger(#[from] LedgerError),
+    /// The master key is another one.
+    #[error("the master key is not the one that this store's secrets are under")]
+    MasterKey,
     /// The commit of a group failed.
     #[error("the database could not commit: {0}")]
     Commit(String),
@@ -77,6 +81,7 @@ pub(crate) struct Store {
     writer: mpsc::SyncSender<Job>,
     readers: Arc<Mutex<Vec<Connection>>>,
     pub(crate) audit: Arc<audit::Log>,
+    pub(crate) vault: Arc<secrets::Vault>,
 }
 
 impl Store {
@@ -91,6 +96,7 @@ impl Store {
         made.map_err(StoreError::Make)?;
         let connection = open_for_writing(&path)?;
         schema::create(&connection)?;
+        secrets::begin(&connection, &keys.master)?;
         audit::Log::new(keys)?.begin(&connection)
     }
 
@@ -101,13 +107,14 @@ impl Store {
         schema::check(&connection)?;
         let audit = Arc::new(audit::Log::new(keys)?);
         audit.resume(&connection)?;
+        let vault = Arc::new(secrets::Vault::open_store(&connection, &keys.master)?);
         let log = Arc::clone(&audit);
         let (writer, jobs) = mpsc::sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || write_groups(&connection, &log, &jobs))
             .map_err(StoreError::Make)?;
-        Ok(Self { path, writer, readers: Arc::default(), audit })
+        Ok(Self { path, writer, readers: Arc::default(), audit, vault })
     }
 
     /// Runs `work` in a transaction and returns once that is durable.

@@ -16,8 +16,6 @@ CREATE TABLE rule_resources (
     resource TEXT NOT NULL, rule BLOB NOT NULL REFERENCES rules (id) ON DELETE CASCADE,
     PRIMARY KEY (resource, rule)) STRICT, WITHOUT ROWID;
 CREATE TABLE sites (host_data BLOB PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE secrets (
-    path TEXT PRIMARY KEY, version INTEGER NOT NULL, changed INTEGER NOT NULL, sealed BLOB) STRICT, WITHOUT ROWID;
 CREATE TABLE challenges (nonce BLOB PRIMARY KEY, expires INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX challenges_expires ON challenges (expires);
 CREATE TABLE sessions (id BLOB PRIMARY KEY, expires INTEGER NOT NULL, session TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -29,7 +27,7 @@ CREATE TABLE leases (
 
 pub(super) fn create(connection: &Connection) -> Result<(), StoreError> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    for tables in [TABLES, super::audit::TABLES] {
+    for tables in [TABLES, super::secrets::TABLES, super::audit::TABLES] {
         connection.execute_batch(tables)?;
     }
     connection.execute_batch("COMMIT")?;

@@ -7,6 +7,7 @@ mod build;
 mod evidence;
 mod measure;
 mod run;
+mod upkeep;
 
 pub use aci::*;
 pub use admin::*;
@@ -15,6 +16,7 @@ pub use build::*;
 pub use evidence::*;
 pub use measure::*;
 pub use run::*;
+pub use upkeep::*;
 
 use clap::{Parser, Subcommand};
 
