@@ -73,11 +73,9 @@ pub fn identity(folder: &Path) -> Result<Digest256, KeysError> {
 impl Keys {
     pub(crate) fn load(folder: &Path, master: &MasterSource) -> Result<Self, KeysError> {
         let identity = certificate(&folder.join(IDENTITY))?;
-        let tls_key = folder.join(TLS_KEY);
-        let tls_key = PrivateKeyDer::from_pem_slice(&read(&tls_key)?)
-            .map_err(|_| KeysError::Content { path: tls_key, wanted: "a private key" })?;
+        let (tls_chain, tls_key) = tls(folder)?;
         Ok(Self {
-            tls_chain: vec![certificate(&folder.join(TLS))?, identity.clone()],
+            tls_chain,
             tls_key,
             token_key: private_key(&folder.join(TOKEN_KEY))?,
             token_chain: vec![certificate(&folder.join(TOKEN))?, identity.clone()],
@@ -141,6 +139,14 @@ impl Master {
 
 fn read(path: &Path) -> Result<Vec<u8>, KeysError> {
     std::fs::read(path).map_err(|source| KeysError::Read { path: path.to_owned(), source })
+}
+
+/// The TLS leaf with the identity's certificate, and its key.
+pub(crate) fn tls(folder: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), KeysError> {
+    let path = folder.join(TLS_KEY);
+    let key = PrivateKeyDer::from_pem_slice(&read(&path)?)
+        .map_err(|_| KeysError::Content { path, wanted: "a private key" })?;
+    Ok((vec![certificate(&folder.join(TLS))?, certificate(&folder.join(IDENTITY))?], key))
 }
 
 /// The public part of the audit log's key: its certificate and the identity's.

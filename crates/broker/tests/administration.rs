@@ -71,6 +71,50 @@ async fn a_renewed_leaf_has_the_same_identity() {
 }
 
 #[tokio::test]
+async fn a_new_leaf_is_taken_into_use_without_a_restart() {
+    let folder = Folder::new();
+    let broker = folder.start().await;
+    let leaf = async || {
+        let stream = tokio::net::TcpStream::connect(broker.ready.address).await.unwrap();
+        let config = attest::channel::Pinned::new(broker.ready.identity).client_config().unwrap();
+        let name = rustls::pki_types::ServerName::try_from("broker.invalid").unwrap();
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        let stream = connector.connect(name, stream).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone()
+    };
+    let before = leaf().await;
+    let (key, certificate) = (folder.path().join("tls-key.pem"), folder.path().join("tls.pem"));
+    let good = std::fs::read(&certificate).unwrap();
+    broker::renew_leaf(folder.path(), &[]).unwrap();
+    let (new_key, new) = (std::fs::read(&key).unwrap(), std::fs::read(&certificate).unwrap());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while leaf().await == before {
+        assert!(Instant::now() < deadline, "the new leaf is not used");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // A certificate without its key leaves the pair that is in use.
+    let current = leaf().await;
+    std::fs::write(&certificate, good).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(leaf().await, current);
+    std::fs::write(&certificate, new).unwrap();
+    std::fs::write(&key, new_key).unwrap();
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn ready_is_said_only_when_decisions_can_be_made() {
+    let folder = Folder::new();
+    let broker = folder.start().await;
+    let ready = async || broker.client().await.send("GET", "/readyz", &[], "").await;
+    assert_eq!(ready().await.json(), json!({"ready": true, "audit": 1}));
+    let store = Connection::open(folder.path().join("broker.sqlite")).unwrap();
+    store.execute_batch("UPDATE audit_heads SET signature = zeroblob(64)").unwrap();
+    assert_eq!(ready().await.refusal(), refused(503, "E-STORE"));
+    broker.stop().await;
+}
+
+#[tokio::test]
 async fn secrets_are_listed_without_values_and_versions_never_start_again() {
     let folder = Folder::new();
     let broker = folder.start().await;

@@ -168,3 +168,48 @@ fn versions_backup_restore_and_a_new_master_key() {
     house.json(&["broker", "restore", "whole", "--dir", "restored"], 3);
     assert_eq!(house.serve().stop(), Some(0), "the new master key serves");
 }
+
+#[test]
+fn settings_are_shown_as_used_and_the_log_is_json_where_asked() {
+    let house = House::new();
+    let file = house.broker().join("broker.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen("[revocation]", "log = \"json\"\n\n[revocation]", 1)).unwrap();
+    let shown = ["broker", "serve", "--config", file.to_str().unwrap(), "--show-settings"];
+    let settings = house.json(&[&shown, ["--listen", "127.0.0.1:1"].as_slice()].concat(), 0);
+    assert_eq!((&settings["log"], &settings["listen"]), (&json!("json"), &json!("127.0.0.1:1")));
+    assert_eq!(settings["limits"]["requests_per_second"], json!(250));
+    let toml = String::from_utf8(house.confide(&shown).stdout).unwrap();
+    assert!(toml.contains("requests_per_second = 250") && toml.contains("source = \"file\""), "{toml}");
+
+    let log = house.path("log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_confide"))
+        .args(["--quiet", "broker", "serve", "--listen", "127.0.0.1:0", "--config"])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let mut address = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    assert_eq!(Running { child, url: String::new() }.stop(), Some(0));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["message"] == "listening" && line["scheme"] == "https"), "{text}");
+}
+
+#[test]
+fn the_systemd_unit_is_one() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/confide-broker.service");
+    let text = std::fs::read_to_string(unit).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let copy = place.path().join("confide-broker.service");
+    // systemd wants to see the program.
+    std::fs::write(&copy, text.replace("/usr/bin/confide", env!("CARGO_BIN_EXE_confide"))).unwrap();
+    let Ok(checked) = Command::new("systemd-analyze").arg("verify").arg(&copy).output() else {
+        println!("skipped: systemd-analyze is not here");
+        return;
+    };
+    let words = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() && !words.contains("confide-broker.service:"), "{words}");
+}

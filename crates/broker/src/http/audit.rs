@@ -29,6 +29,13 @@ pub(crate) fn register(table: Table) -> Table {
         .open(Access::Guest, "GET", "/confide/v0/receipts/{id}", own_receipt)
 }
 
+/// Whether the broker can decide anything: its store takes a write, and its log has a head that it signed.
+pub(crate) async fn readyz(app: Arc<App>, _: Call) -> Answer {
+    let log = Arc::clone(&app.store.audit);
+    let size = app.store.write(move |connection| Ok(log.reader().head(connection)?.size)).await?;
+    json(StatusCode::OK, &object!({"ready": true, "audit": size}))
+}
+
 async fn entries(app: Arc<App>, _: Admin, call: Call) -> Answer {
     let first = number(&call.query, "from")?.unwrap_or(1);
     let limit = limit(&call.query)?;
