@@ -178,6 +178,7 @@ impl Server {
     }
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, stopping: watch::Receiver<()>) {
+        let _open = self.app.metrics.connections.hold();
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else { return self.requests(stream, peer, stopping).await };
         let limit = Duration::from_secs(self.app.settings.limits.header_seconds);
@@ -217,7 +218,8 @@ impl Server {
 
     async fn answer(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Response {
         self.app.metrics.requests.add();
-        if !self.rates.admit(peer.ip(), Instant::now()) {
+        let started = Instant::now();
+        if !self.rates.admit(peer.ip(), started) {
             self.app.metrics.rate_refusals.add();
             return Refusal::of(Code::Busy, "too many requests from this address")
                 .with_status(StatusCode::TOO_MANY_REQUESTS)
@@ -235,11 +237,13 @@ impl Server {
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));
         let limit = Duration::from_secs(self.app.settings.limits.request_seconds);
-        match tokio::time::timeout(limit, self.router.clone().oneshot(request)).await {
+        let response = match tokio::time::timeout(limit, self.router.clone().oneshot(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_) => Refusal::of(Code::Busy, "the request took too long").into_response(),
-        }
+        };
+        self.app.metrics.durations.add(started.elapsed());
+        response
     }
 }
 

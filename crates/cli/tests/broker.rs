@@ -170,6 +170,34 @@ fn versions_backup_restore_and_a_new_master_key() {
 }
 
 #[test]
+fn what_was_acknowledged_survives_a_broker_that_is_killed() {
+    let house = House::new();
+    let path = "example/key/1";
+    std::fs::write(house.path("value"), "x").unwrap();
+    let mut acknowledged = 0;
+    for round in 0..6_u64 {
+        let broker = house.serve();
+        let url = broker.url.clone();
+        acknowledged += std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let put = || house.confide(&["secret", "put", path, "--file", "value", "--url", &url]);
+                (0..100).take_while(|_| put().status.success()).count()
+            });
+            std::thread::sleep(std::time::Duration::from_millis(150 + 37 * round));
+            drop(broker); // SIGKILL
+            writer.join().unwrap()
+        });
+    }
+    let broker = house.serve();
+    let verdict = house.json(&["audit", "verify", "--url", &broker.url], 0);
+    let versions = house.json(&["secret", "list", path, "--url", &broker.url], 0)["versions"].as_array().unwrap().len();
+    // Seven starts; each change is there with its entry, or neither is.
+    assert_eq!(verdict["entries"].as_u64().unwrap(), versions as u64 + 7);
+    assert!(acknowledged > 0 && versions >= acknowledged, "{acknowledged} acknowledged, {versions} kept");
+    assert_eq!(broker.stop(), Some(0));
+}
+
+#[test]
 fn settings_are_shown_as_used_and_the_log_is_json_where_asked() {
     let house = House::new();
     let file = house.broker().join("broker.toml");
