@@ -9,30 +9,31 @@ use crate::policy::Mode;
 use crate::serve::ServeError;
 use crate::settings::Settings;
 use crate::store::audit::Kind;
-use crate::store::secrets::Vault;
 use crate::store::{Store, sessions};
 use crate::token::Tokens;
 use crate::verify::{Appraiser, Verifiers};
 use aws_lc_rs::rand;
 use claims::{Code, Digest256, UnixTime};
+use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use std::sync::Arc;
 
 /// How far the clock may be behind the latest time the store has seen, before challenges of that time are dropped.
 const CLOCK_SLACK: u64 = 300;
 const LATEST_TIME: &str = "latest_time";
-const CHALLENGE_EPOCH: &str = "challenge_epoch";
+pub(crate) const CHALLENGE_EPOCH: &str = "challenge_epoch";
 
 pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) mode: Mode,
     pub(crate) identity: Digest256,
+    /// Certificates of the audit key, for whoever checks heads.
+    pub(crate) audit_chain: Vec<CertificateDer<'static>>,
     pub(crate) started: UnixTime,
     pub(crate) clock: Clock,
     pub(crate) gate: Gate,
     pub(crate) challenges: Challenges,
     pub(crate) tokens: Tokens,
-    pub(crate) vault: Arc<Vault>,
     pub(crate) appraiser: Arc<Appraiser>,
     pub(crate) store: Store,
     pub(crate) metrics: Metrics,
@@ -49,7 +50,7 @@ struct Started<'a> {
 impl App {
     pub(crate) async fn start(settings: Settings, keys: &Keys, verifiers: Verifiers) -> Result<Arc<Self>, ServeError> {
         let mode = if settings.dev { Mode::Development } else { Mode::Production };
-        let store = Store::open(&settings.folder, &keys.master)?;
+        let store = Store::open(&settings.folder, keys)?;
         let clock = Clock::start();
         let started = clock.now();
         let (log, listen) = (Arc::clone(&store.audit), settings.listen.to_string());
@@ -75,12 +76,12 @@ impl App {
         Ok(Arc::new(Self {
             mode,
             identity: keys.identity,
+            audit_chain: keys.audit_chain.clone(),
             started,
             clock,
             gate: Gate::new(&keys.admin).ok_or(ServeError::AdminKey)?,
             challenges: Challenges::new(&challenge_key, settings.challenge_seconds),
             tokens: Tokens::new(keys, mode)?,
-            vault: Arc::new(Vault::new(&keys.master)?),
             appraiser: Arc::new(Appraiser::new(mode, &settings.revocation, settings.collateral.clone(), verifiers)),
             store,
             metrics: Metrics::default(),

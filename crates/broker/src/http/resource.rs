@@ -20,7 +20,7 @@ use crate::store::audit::{Kind, Log};
 use crate::store::secrets::{self, Sealed, Vault};
 use crate::store::{StoreError, leases, rules, sessions};
 use crate::token::Session;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use claims::{ChipId, Code, Digest256, Secret, UnixTime};
 use rusqlite::Connection;
 use serde::Serialize;
@@ -40,6 +40,7 @@ impl Released {
 pub(crate) async fn release(app: Arc<App>, call: Call) -> Answer {
     let resource =
         ResourcePath::parse(&call.rest).map_err(|code| Refusal::of(code, "a resource path is REPOSITORY/TYPE/TAG"))?;
+    let version = super::confide::number(&call.query, "version")?;
     let now = app.clock.now();
     let session = session(&app, &call, now).await?;
     app.metrics.policy_evaluations.add();
@@ -65,6 +66,7 @@ pub(crate) async fn release(app: Arc<App>, call: Call) -> Answer {
         },
         session: session.clone(),
         resource,
+        version,
     };
     let outcome = app.store.write(move |connection| settle.run(connection)).await?;
     let (permit, sealed) = match outcome {
@@ -83,7 +85,7 @@ pub(crate) async fn release(app: Arc<App>, call: Call) -> Answer {
         }
     };
     app.metrics.policy_approvals.add();
-    let vault = Arc::clone(&app.vault);
+    let vault = Arc::clone(&app.store.vault);
     let released = Released::open(&vault, &permit, sealed)?;
     let recipient = Recipient::parse(&session.key, session.old)
         .map_err(|_| Refusal::of(Code::Format, "the guest's key is not one that secrets can be encrypted to"))?;
@@ -93,11 +95,15 @@ pub(crate) async fn release(app: Arc<App>, call: Call) -> Answer {
     })?;
     app.metrics.resource_reads.add();
     tracing::info!(decision = id, session = session.decision, "released");
-    json(StatusCode::OK, &jwe)
+    let mut answer = json(StatusCode::OK, &jwe)?;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        answer.headers_mut().insert(super::audit::DECISION, id);
+    }
+    Ok(answer)
 }
 
 /// The session of a request. The cookie counts first; a token beside it must be of the same session.
-async fn session(app: &App, call: &Call, now: UnixTime) -> Result<Session, Refusal> {
+pub(super) async fn session(app: &App, call: &Call, now: UnixTime) -> Result<Session, Refusal> {
     let by_cookie = match protocol::cookie(&call.headers) {
         None => None,
         Some(cookie) => {
@@ -125,6 +131,8 @@ struct Settle {
     id: String,
     session: Session,
     resource: ResourcePath,
+    /// The version asked for; the newest otherwise.
+    version: Option<u64>,
     facts: Facts,
 }
 
@@ -136,7 +144,7 @@ impl Settle {
         let question = Question::Release { resource: &self.resource, others: &others };
         let decision = decide(self.mode, &rules, claims, question);
         // Looked up either way, so that time does not tell whether it exists.
-        let sealed = secrets::fetch(connection, &self.resource)?;
+        let sealed = secrets::fetch(connection, &self.resource, self.version)?;
         self.facts.trace = decision.trace;
         let outcome = match (decision.outcome, decision.permit) {
             (Ok(_), Some(permit)) => {
