@@ -45,12 +45,13 @@ ln -s busybox "$root/bin/true"
 
 accelerator=tcg
 "$confide" doctor --json 2>/dev/null | grep -q '"name":"kvm","state":"ok"' && accelerator=kvm
+accel="$("$confide" launch "$bundle" --dry-run --accelerator "$accelerator" | grep -o -- '-accel [^ ]*' | cut -d' ' -f2)"
 cpu="$("$confide" launch "$bundle" --dry-run --accelerator "$accelerator" | grep -o -- '-cpu [^ ]*' | cut -d' ' -f2)"
 memory="$("$confide" launch "$bundle" --dry-run --accelerator "$accelerator" | grep -o -- '-m [^ ]*' | cut -d' ' -f2)"
 
 bare() {
   local begin; begin="$(now)"
-  timeout 120 qemu-system-x86_64 -machine "q35,accel=$accelerator" -cpu "$cpu" -smp 2 -m "$memory" -nodefaults -no-reboot -display none -serial stdio \
+  timeout 120 qemu-system-x86_64 -machine q35 -accel "$accel" -cpu "$cpu" -smp 2 -m "$memory" -nodefaults -no-reboot -display none -serial stdio \
     -kernel "$parts/vmlinuz" -initrd "$work/bare.img" -append 'console=ttyS0 panic=-1 quiet loglevel=4' \
     -netdev user,id=n -device virtio-net-pci,netdev=n,romfile= >"$work/bare.log" 2>&1 &
   wait_for "$work/bare.log" 'bare: address' $! "$begin"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds static programs: the guest, PID 1 of a confidential VM, as target/release/confide-guest, and the service of the
-# example container as target/release/hello.
+# example container as target/release/hello. With --probe only the PID 1 of test VMs, as target/release/probe: from the
+# same dependencies, built with the same flags, so most of the work is shared.
 #
 # Two clones in different folders, by different users, give the same bytes: no path of the build machine stays in the
 # program. A launch measurement is over these bytes.
@@ -40,5 +41,7 @@ static_program() { # PACKAGE NAME: builds the package's program as target/releas
   printf 'build-guest: %s, %s bytes\n' "$target/release/$name" "$(stat -c %s "$target/release/$name")" >&2
 }
 
-static_program guest confide-guest
-static_program hello hello
+case "${1:-}" in
+  --probe) static_program probe probe ;;
+  *) static_program guest confide-guest; static_program hello hello ;;
+esac

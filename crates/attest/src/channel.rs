@@ -27,6 +27,8 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage as KeyUsageExtension};
 
 /// Certificates looked at in one handshake; a broker sends two.
 const MAX_PRESENTED: usize = 8;
+/// id-kp-documentSigning, 1.3.6.1.5.5.7.3.36 (RFC 9336 section 3.1), as DER content.
+const DOCUMENT_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 36];
 
 /// Why a server is not the pinned one. It travels inside `rustls::Error`; [`ChannelError::of`] finds it again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +104,26 @@ impl Pinned {
         Ok(config)
     }
 
-    fn check(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), ChannelError> {
+    /// The raw public key of a certificate that the identity issued for signing documents (RFC 9336): the key behind the
+    /// heads of a broker's audit log. A server's certificate is none, and the other way round.
+    pub fn signer_of_documents(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+    ) -> Result<Vec<u8>, ChannelError> {
+        self.check(leaf, others, KeyUsage::required(DOCUMENT_SIGNING))?;
+        let malformed = || ChannelError::Malformed { place: 0 };
+        let certificate = Certificate::from_der(leaf).map_err(|_| malformed())?;
+        let key = certificate.tbs_certificate.subject_public_key_info.subject_public_key;
+        key.as_bytes().map(<[u8]>::to_vec).ok_or_else(malformed)
+    }
+
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        usage: KeyUsage,
+    ) -> Result<(), ChannelError> {
         if others.len() >= MAX_PRESENTED {
             return Err(ChannelError::TooMany { got: others.len().saturating_add(1) });
         }
@@ -121,7 +142,7 @@ impl Pinned {
             &[anchor],
             &[],
             UnixTime::since_unix_epoch(start),
-            KeyUsage::server_auth(),
+            usage,
             None,
             None,
         )
@@ -156,7 +177,7 @@ impl ServerCertVerifier for Pinned {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.check(end_entity, intermediates)?;
+        self.check(end_entity, intermediates, KeyUsage::server_auth())?;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -1,6 +1,6 @@
 //! Until when a piece of collateral may be used, as it says itself.
 //!
-//! *Takes* a certificate, a revocation list (DER or PEM, also several) or signed JSON of Intel's. *Guarantees* nothing:
+//! *Takes* a certificate, a revocation list (DER or PEM, also several), an OCSP response or signed JSON of Intel's. *Guarantees* nothing:
 //! this is for a store that has to know when to fetch again; verification reads the dates once more, signed.
 
 use claims::UnixTime;
@@ -8,6 +8,7 @@ use serde_json::Value;
 use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::{DateTime, Decode};
+use x509_ocsp::{BasicOcspResponse, OcspResponse};
 
 /// Longest piece that is looked at.
 const MAX_LENGTH: usize = 16 << 20;
@@ -29,9 +30,20 @@ pub fn of(bytes: &[u8]) -> Option<UnixTime> {
 fn of_der(der: &[u8]) -> Option<UnixTime> {
     let seconds = match Certificate::from_der(der) {
         Ok(certificate) => certificate.tbs_certificate.validity.not_after.to_unix_duration(),
-        Err(_) => CertificateList::from_der(der).ok()?.tbs_cert_list.next_update?.to_unix_duration(),
+        Err(_) => match CertificateList::from_der(der) {
+            Ok(list) => list.tbs_cert_list.next_update?.to_unix_duration(),
+            Err(_) => return of_ocsp(der),
+        },
     };
     Some(UnixTime(seconds.as_secs()))
+}
+
+/// `nextUpdate` of a responder's answer (RFC 6960, 4.2.1).
+fn of_ocsp(der: &[u8]) -> Option<UnixTime> {
+    let answer = OcspResponse::from_der(der).ok()?.response_bytes?;
+    let basic = BasicOcspResponse::from_der(answer.response.as_bytes()).ok()?;
+    let ends = basic.tbs_response_data.responses.iter().filter_map(|single| single.next_update);
+    ends.map(|time| UnixTime(time.0.to_unix_duration().as_secs())).min()
 }
 
 fn of_pem(text: &str) -> Option<UnixTime> {

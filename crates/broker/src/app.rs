@@ -10,30 +10,31 @@ use crate::rego::Policies;
 use crate::serve::ServeError;
 use crate::settings::Settings;
 use crate::store::audit::Kind;
-use crate::store::secrets::Vault;
 use crate::store::{Store, sessions, token_keys};
 use crate::token::{Previous, Tokens};
 use crate::verify::{Appraiser, Verifiers};
 use aws_lc_rs::rand;
 use claims::{Code, Digest256, UnixTime};
+use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use std::sync::Arc;
 
 /// How far the clock may be behind the latest time the store has seen, before challenges of that time are dropped.
 const CLOCK_SLACK: u64 = 300;
 const LATEST_TIME: &str = "latest_time";
-const CHALLENGE_EPOCH: &str = "challenge_epoch";
+pub(crate) const CHALLENGE_EPOCH: &str = "challenge_epoch";
 
 pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) mode: Mode,
     pub(crate) identity: Digest256,
+    /// Certificates of the audit key, for whoever checks heads.
+    pub(crate) audit_chain: Vec<CertificateDer<'static>>,
     pub(crate) started: UnixTime,
     pub(crate) clock: Clock,
     pub(crate) gate: Gate,
     pub(crate) challenges: Challenges,
     pub(crate) tokens: Tokens,
-    pub(crate) vault: Arc<Vault>,
     pub(crate) appraiser: Arc<Appraiser>,
     pub(crate) policies: Policies,
     pub(crate) store: Store,
@@ -51,7 +52,7 @@ struct Started<'a> {
 impl App {
     pub(crate) async fn start(settings: Settings, keys: &Keys, verifiers: Verifiers) -> Result<Arc<Self>, ServeError> {
         let mode = if settings.dev { Mode::Development } else { Mode::Production };
-        let store = Store::open(&settings.folder, &keys.master)?;
+        let store = Store::open(&settings.folder, keys)?;
         let clock = Clock::start();
         let started = clock.now();
         let tokens = Tokens::new(keys, mode)?;
@@ -83,12 +84,12 @@ impl App {
             mode,
             policies,
             identity: keys.identity,
+            audit_chain: keys.audit_chain.clone(),
             started,
             clock,
             gate: Gate::new(&keys.admin).ok_or(ServeError::AdminKey)?,
             challenges: Challenges::new(&challenge_key, settings.challenge_seconds),
             tokens: tokens.with_previous(previous),
-            vault: Arc::new(Vault::new(&keys.master)?),
             appraiser: Arc::new(Appraiser::new(mode, &settings.revocation, settings.collateral.clone(), verifiers)),
             store,
             metrics: Metrics::default(),

@@ -1,13 +1,12 @@
-//! Makes a broker's folder: identity, TLS leaf, token key, admin key, master key, settings, store.
+//! Makes a broker's folder: identity, TLS leaf, token key, audit key, admin key, master key, settings, store.
 //!
 //! *Takes* an empty or new folder.
 //! *Guarantees* that files are readable by their owner only, that nothing is overwritten, and that no key is printed.
 //! *Does not check* whether the folder lies on a disk that others can read: the operator chooses it.
 
-use crate::keys::{self, Keys};
-use crate::settings;
+use crate::keys::{self, Keys, Master};
+use crate::settings::{self, MasterSource};
 use crate::store::Store;
-use aws_lc_rs::rand;
 use claims::Digest256;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -19,7 +18,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use time::{Duration, OffsetDateTime};
-use zeroize::Zeroize;
 
 /// What [`init`] is to put into keys and settings.
 #[derive(Debug, Clone)]
@@ -114,19 +112,26 @@ pub fn init(folder: &Path, options: &InitOptions) -> Result<Facts, InitError> {
     write_new(&place(keys::TOKEN_KEY), token.serialize_pem().as_bytes())?;
     write_new(&place(keys::TOKEN), token_certificate.pem().as_bytes())?;
 
+    let audit = make_key("the audit key", &PKCS_ED25519)?;
+    let mut params = parameters("Confide broker audit log", now, Duration::days(20 * 365));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // Documents only, RFC 9336: neither a server nor a token can be made with it, and no other leaf signs heads.
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 36])];
+    let audit_certificate =
+        params.signed_by(&audit, &issuer).map_err(|error| make_error("the audit certificate", error))?;
+    write_new(&place(keys::AUDIT_KEY), audit.serialize_pem().as_bytes())?;
+    write_new(&place(keys::AUDIT), audit_certificate.pem().as_bytes())?;
+
     let admin = make_key("the admin key", &PKCS_ED25519)?;
     write_new(&place(keys::ADMIN_KEY), admin.serialize_pem().as_bytes())?;
     write_new(&place(keys::ADMIN), admin.public_key_pem().as_bytes())?;
 
-    let mut master = [0; 32];
-    rand::fill(&mut master).map_err(|error| make_error("the master key", error))?;
-    let written = write_new(&place(keys::MASTER), &master);
-    master.zeroize();
-    written?;
+    let master = Master::make().map_err(|error| make_error("the master key", error))?;
+    master.expose(|key| write_new(&place(keys::MASTER), key))?;
 
     // The store is made now, so that a folder that cannot hold one is found before anything relies on it.
-    let loaded = Keys::load(folder).map_err(|error| make_error("the keys", error))?;
-    Store::create(folder, &loaded.master).map_err(|error| make_error("the store", error))?;
+    let loaded = Keys::load(folder, &MasterSource::File).map_err(|error| make_error("the keys", error))?;
+    Store::create(folder, &loaded).map_err(|error| make_error("the store", error))?;
     write_new(&place(settings::FILE_NAME), settings_text(options).as_bytes())?;
     Ok(Facts {
         identity: Digest256::of(&identity.subject_public_key_info()),
@@ -205,7 +210,7 @@ fn file_error(path: &Path, source: std::io::Error) -> InitError {
     InitError::File { path: path.to_owned(), source }
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), InitError> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), InitError> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -1,5 +1,6 @@
 //! The keys of a broker's folder, read once at start. The identity's private key is not among them: it stays offline.
 
+use crate::settings::MasterSource;
 use aws_lc_rs::hkdf;
 use claims::{Digest256, Secret};
 use rustls::pki_types::pem::PemObject;
@@ -18,7 +19,10 @@ pub(crate) const TOKEN: &str = "token.pem";
 pub const ADMIN_KEY: &str = "admin-key.pem";
 pub(crate) const ADMIN: &str = "admin.pem";
 pub(crate) const MASTER: &str = "master.key";
-pub(crate) const FILES: [&str; 9] = [IDENTITY_KEY, IDENTITY, TLS_KEY, TLS, TOKEN_KEY, TOKEN, ADMIN_KEY, ADMIN, MASTER];
+pub(crate) const AUDIT_KEY: &str = "audit-key.pem";
+pub(crate) const AUDIT: &str = "audit.pem";
+pub(crate) const FILES: [&str; 11] =
+    [IDENTITY_KEY, IDENTITY, TLS_KEY, TLS, TOKEN_KEY, TOKEN, AUDIT_KEY, AUDIT, ADMIN_KEY, ADMIN, MASTER];
 
 /// Why keys cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,9 @@ pub(crate) struct Keys {
     /// PKCS#8 of the token key, and its certificates (leaf and identity).
     pub(crate) token_key: Secret<Vec<u8>>,
     pub(crate) token_chain: Vec<CertificateDer<'static>>,
+    /// PKCS#8 of the key that signs the audit log's heads (Ed25519), and its certificates (leaf and identity).
+    pub(crate) audit_key: Secret<Vec<u8>>,
+    pub(crate) audit_chain: Vec<CertificateDer<'static>>,
     /// Raw Ed25519 public key.
     pub(crate) admin: Vec<u8>,
     pub(crate) master: Master,
@@ -64,21 +71,18 @@ pub fn identity(folder: &Path) -> Result<Digest256, KeysError> {
 }
 
 impl Keys {
-    pub(crate) fn load(folder: &Path) -> Result<Self, KeysError> {
+    pub(crate) fn load(folder: &Path, master: &MasterSource) -> Result<Self, KeysError> {
         let identity = certificate(&folder.join(IDENTITY))?;
-        let tls_key = folder.join(TLS_KEY);
-        let tls_key = PrivateKeyDer::from_pem_slice(&read(&tls_key)?)
-            .map_err(|_| KeysError::Content { path: tls_key, wanted: "a private key" })?;
-        let token_key = folder.join(TOKEN_KEY);
-        let token_key = PrivatePkcs8KeyDer::from_pem_slice(&read(&token_key)?)
-            .map_err(|_| KeysError::Content { path: token_key, wanted: "a private key" })?;
+        let (tls_chain, tls_key) = tls(folder)?;
         Ok(Self {
-            tls_chain: vec![certificate(&folder.join(TLS))?, identity.clone()],
+            tls_chain,
             tls_key,
-            token_key: Secret::new(token_key.secret_pkcs8_der().to_vec()),
+            token_key: private_key(&folder.join(TOKEN_KEY))?,
             token_chain: vec![certificate(&folder.join(TOKEN))?, identity.clone()],
+            audit_key: private_key(&folder.join(AUDIT_KEY))?,
+            audit_chain: audit_chain(folder)?,
             admin: admin_key(&folder.join(ADMIN))?,
-            master: Master::load(&folder.join(MASTER))?,
+            master: Master::load(folder, master)?,
             identity: spki_digest(&identity)
                 .ok_or_else(|| KeysError::Content { path: folder.join(IDENTITY), wanted: "a certificate" })?,
         })
@@ -89,12 +93,32 @@ impl Keys {
 pub(crate) struct Master(Secret<[u8; 32]>);
 
 impl Master {
-    fn load(path: &Path) -> Result<Self, KeysError> {
+    fn load(folder: &Path, source: &MasterSource) -> Result<Self, KeysError> {
+        match source {
+            MasterSource::File => Self::read(&folder.join(MASTER)),
+            // Linux gives each descriptor of a process as a file.
+            MasterSource::Descriptor { number } => Self::read(Path::new(&format!("/dev/fd/{number}"))),
+        }
+    }
+
+    pub(crate) fn read(path: &Path) -> Result<Self, KeysError> {
         let mut bytes = read(path)?;
         let key: Result<[u8; 32], _> = bytes.as_slice().try_into();
         bytes.zeroize();
         let key = key.map_err(|_| KeysError::Content { path: path.to_owned(), wanted: "32 bytes" })?;
         Ok(Self(Secret::new(key)))
+    }
+
+    /// A new key.
+    pub(crate) fn make() -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key)?;
+        Ok(Self(Secret::new(std::mem::take(&mut key))))
+    }
+
+    /// Lends the key itself, to be written where it is kept.
+    pub(crate) fn expose<R>(&self, user: impl FnOnce(&[u8]) -> R) -> R {
+        self.0.expose(|key| user(key))
     }
 
     /// A key of its own for `purpose` (HKDF-SHA-256).
@@ -115,6 +139,27 @@ impl Master {
 
 fn read(path: &Path) -> Result<Vec<u8>, KeysError> {
     std::fs::read(path).map_err(|source| KeysError::Read { path: path.to_owned(), source })
+}
+
+/// The TLS leaf with the identity's certificate, and its key.
+pub(crate) fn tls(folder: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), KeysError> {
+    let path = folder.join(TLS_KEY);
+    let key = PrivateKeyDer::from_pem_slice(&read(&path)?)
+        .map_err(|_| KeysError::Content { path, wanted: "a private key" })?;
+    Ok((vec![certificate(&folder.join(TLS))?, certificate(&folder.join(IDENTITY))?], key))
+}
+
+/// The public part of the audit log's key: its certificate and the identity's.
+pub(crate) fn audit_chain(folder: &Path) -> Result<Vec<CertificateDer<'static>>, KeysError> {
+    Ok(vec![certificate(&folder.join(AUDIT))?, certificate(&folder.join(IDENTITY))?])
+}
+
+fn private_key(path: &Path) -> Result<Secret<Vec<u8>>, KeysError> {
+    let mut pem = read(path)?;
+    let key = PrivatePkcs8KeyDer::from_pem_slice(&pem);
+    pem.zeroize();
+    let key = key.map_err(|_| KeysError::Content { path: path.to_owned(), wanted: "a private key" })?;
+    Ok(Secret::new(key.secret_pkcs8_der().to_vec()))
 }
 
 fn certificate(path: &Path) -> Result<CertificateDer<'static>, KeysError> {

@@ -2,18 +2,27 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 macro_rules! counters {
     ($($field:ident = $name:literal, $help:literal;)*) => {
         /// What is counted.
         #[derive(Default)]
-        pub(crate) struct Metrics { $(pub(crate) $field: Counter,)* }
+        pub(crate) struct Metrics {
+            $(pub(crate) $field: Counter,)*
+            /// Connections that are open.
+            pub(crate) connections: Gauge,
+            /// How long requests took.
+            pub(crate) durations: Durations,
+        }
 
         impl Metrics {
             /// Prometheus text.
             pub(crate) fn text(&self) -> String {
                 let mut out = String::new();
                 $(write_counter(&mut out, $name, $help, &self.$field);)*
+                self.connections.write(&mut out);
+                self.durations.write(&mut out);
                 let _ = writeln!(out, "# HELP kbs_build_info The broker's version");
                 let _ = writeln!(out, "# TYPE kbs_build_info gauge");
                 let _ = writeln!(out, "kbs_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
@@ -31,6 +40,7 @@ macro_rules! counters {
 counters! {
     requests = "kbs_http_requests_total", "HTTP requests";
     connections_refused = "kbs_connections_refused_total", "Connections over the limit";
+    rate_refusals = "kbs_rate_refusals_total", "Requests over an address's rate";
     auth_requests = "kbs_auth_requests_total", "Requests for a challenge";
     auth_successes = "kbs_auth_successes_total", "Challenges given";
     auth_errors = "kbs_auth_errors_total", "Requests for a challenge that were refused";
@@ -59,7 +69,98 @@ impl Counter {
     }
 }
 
+/// A number that goes up and down.
+#[derive(Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Counts until the value is dropped.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Held(&self.0)
+    }
+
+    fn write(&self, out: &mut String) {
+        let name = "kbs_http_active_connections";
+        let value = self.0.load(Ordering::Relaxed);
+        let _ = writeln!(out, "# HELP {name} Open connections\n# TYPE {name} gauge\n{name} {value}");
+    }
+}
+
+/// One of what a [`Gauge`] counts.
+pub(crate) struct Held<'a>(&'a AtomicU64);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Upper ends of the histogram's classes, milliseconds.
+const CLASSES: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 30_000];
+
+/// A histogram of times.
+#[derive(Default)]
+pub(crate) struct Durations {
+    classes: [AtomicU64; CLASSES.len()],
+    count: AtomicU64,
+    micros: AtomicU64,
+}
+
+impl Durations {
+    pub(crate) fn add(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        // Each class counts what is at or below its end, as Prometheus has it.
+        for (end, class) in CLASSES.iter().zip(&self.classes) {
+            if micros <= end.saturating_mul(1_000) {
+                class.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    fn write(&self, out: &mut String) {
+        let name = "kbs_http_request_duration_seconds";
+        let _ = writeln!(out, "# HELP {name} Time until a request was answered\n# TYPE {name} histogram");
+        for (end, class) in CLASSES.iter().zip(&self.classes) {
+            let end = Duration::from_millis(*end).as_secs_f64();
+            let _ = writeln!(out, "{name}_bucket{{le=\"{end}\"}} {}", class.load(Ordering::Relaxed));
+        }
+        let count = self.count.load(Ordering::Relaxed);
+        let sum = Duration::from_micros(self.micros.load(Ordering::Relaxed)).as_secs_f64();
+        let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
+    }
+}
+
 fn write_counter(out: &mut String, name: &str, help: &str, counter: &Counter) {
     // Writing to a String cannot fail.
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}", counter.value());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_fall_into_every_class_that_holds_them() {
+        let metrics = Metrics::default();
+        metrics.durations.add(Duration::from_millis(2));
+        metrics.durations.add(Duration::from_millis(40_000));
+        let held = metrics.connections.hold();
+        let text = metrics.text();
+        for line in [
+            "kbs_http_request_duration_seconds_bucket{le=\"0.001\"} 0",
+            "kbs_http_request_duration_seconds_bucket{le=\"0.002\"} 1",
+            "kbs_http_request_duration_seconds_bucket{le=\"30\"} 1",
+            "kbs_http_request_duration_seconds_bucket{le=\"+Inf\"} 2",
+            "kbs_http_request_duration_seconds_sum 40.002",
+            "kbs_http_request_duration_seconds_count 2",
+            "kbs_http_active_connections 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        drop(held);
+        assert!(metrics.text().contains("kbs_http_active_connections 0\n"));
+    }
 }

@@ -8,9 +8,12 @@ use crate::app::App;
 use crate::http::refusal::Refusal;
 use crate::http::{Peer, routes, wrong_method};
 use crate::keys::{Keys, KeysError};
+use crate::rates::Rates;
 use crate::settings::{Settings, SettingsError};
 use crate::store::StoreError;
+use crate::tls::Tls;
 use crate::token::TokenKeyError;
+use crate::upkeep::{self, UpkeepError};
 use crate::verify::Verifiers;
 use axum::Router;
 use axum::extract::Request;
@@ -19,20 +22,20 @@ use axum::response::{IntoResponse, Response};
 use claims::{Code, Digest256};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 /// Seconds between two sweeps of what has expired.
 const SWEEP_SECONDS: u64 = 60;
+/// Seconds between two looks at the TLS certificate's file.
+const RENEW_SECONDS: u64 = 2;
 /// Bytes of a head beyond the limit that are still read, to answer with a JSON body.
 const HEAD_MARGIN: usize = 128 << 10;
 /// Members of a head.
@@ -58,6 +61,9 @@ pub enum ServeError {
     /// Keys cannot be read.
     #[error("the broker's keys cannot be used")]
     Keys(#[from] KeysError),
+    /// The folder is in use.
+    #[error(transparent)]
+    InUse(#[from] UpkeepError),
     /// The admin key is not one.
     #[error("the admin key cannot be used")]
     AdminKey,
@@ -93,8 +99,12 @@ where
     S: Future<Output = ()> + Send,
 {
     settings.check()?;
-    let keys = Keys::load(&settings.folder)?;
-    let tls = if settings.insecure_http { None } else { Some(tls_acceptor(&keys)?) };
+    let _in_use = upkeep::take(&settings.folder)?;
+    let keys = Keys::load(&settings.folder, &settings.master)?;
+    let tls = match settings.insecure_http {
+        true => None,
+        false => Some(Arc::new(Tls::new(&settings.folder, &keys.tls_chain, &keys.tls_key)?)),
+    };
     let listen = settings.listen;
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { address: listen, source })?;
     let address = listener.local_addr().map_err(|source| ServeError::Listen { address: listen, source })?;
@@ -105,15 +115,18 @@ where
     tracing::info!(%address, scheme, "listening");
     ready(Ready { address, url: format!("{scheme}://{address}"), identity: app.identity });
 
-    let server = Server { app: Arc::clone(&app), router, tls };
+    let rates = Arc::new(Rates::new(app.settings.limits.requests_per_second));
+    let server = Server { app: Arc::clone(&app), router, tls, rates };
     let connections = Arc::new(Semaphore::new(app.settings.limits.connections));
     let (stop, stopping) = watch::channel(());
+    let mut renew = tokio::time::interval(Duration::from_secs(RENEW_SECONDS));
     let mut sweep = tokio::time::interval(Duration::from_secs(SWEEP_SECONDS));
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             _ = sweep.tick() => app.sweep().await,
+            _ = renew.tick() => server.renew().await,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => match Arc::clone(&connections).try_acquire_owned() {
                     Ok(place) => {
@@ -138,34 +151,38 @@ where
     drop(stopping);
     let _ = stop.send(());
     // Every connection holds a receiver; when all are gone, all requests are answered.
+    tracing::info!("ending: requests in flight are answered");
     let patience = Duration::from_secs(app.settings.limits.request_seconds);
     let _ = tokio::time::timeout(patience, stop.closed()).await;
     Ok(())
-}
-
-fn tls_acceptor(keys: &Keys) -> Result<TlsAcceptor, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(keys.tls_chain.clone(), keys.tls_key.clone_key())?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 #[derive(Clone)]
 struct Server {
     app: Arc<App>,
     router: Router,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
+    rates: Arc<Rates>,
 }
 
 impl Server {
+    /// Takes a new TLS certificate into use where its file has changed.
+    async fn renew(&self) {
+        let Some(tls) = self.tls.clone() else { return };
+        match tokio::task::spawn_blocking(move || tls.reload()).await {
+            Ok(Ok(false)) | Err(_) => {}
+            Ok(Ok(true)) => tracing::info!("a new TLS certificate is in use"),
+            // Key and certificate are two files; the next look finds both.
+            Ok(Err(error)) => tracing::warn!(%error, "the TLS certificate stays as it was"),
+        }
+    }
+
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, stopping: watch::Receiver<()>) {
+        let _open = self.app.metrics.connections.hold();
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else { return self.requests(stream, peer, stopping).await };
         let limit = Duration::from_secs(self.app.settings.limits.header_seconds);
-        match tokio::time::timeout(limit, tls.accept(stream)).await {
+        match tokio::time::timeout(limit, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => self.requests(stream, peer, stopping).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
@@ -201,6 +218,13 @@ impl Server {
 
     async fn answer(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Response {
         self.app.metrics.requests.add();
+        let started = Instant::now();
+        if !self.rates.admit(peer.ip(), started) {
+            self.app.metrics.rate_refusals.add();
+            return Refusal::of(Code::Busy, "too many requests from this address")
+                .with_status(StatusCode::TOO_MANY_REQUESTS)
+                .into_response();
+        }
         if head_size(request.uri().path().len(), request.headers()) > self.app.settings.limits.head_bytes {
             return Refusal::of(Code::TooLarge, "the request's head is over the limit")
                 .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -213,11 +237,13 @@ impl Server {
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));
         let limit = Duration::from_secs(self.app.settings.limits.request_seconds);
-        match tokio::time::timeout(limit, self.router.clone().oneshot(request)).await {
+        let response = match tokio::time::timeout(limit, self.router.clone().oneshot(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_) => Refusal::of(Code::Busy, "the request took too long").into_response(),
-        }
+        };
+        self.app.metrics.durations.add(started.elapsed());
+        response
     }
 }
 

@@ -1,6 +1,6 @@
 //! `broker.toml`: what an operator may decide. Unknown keys are errors; whatever weakens the broker is not in the file.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub const FILE_NAME: &str = "broker.toml";
 
 /// How a broker runs.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where to listen; port 0 takes a free one.
@@ -22,9 +22,15 @@ pub struct Settings {
     /// Seconds a guest holds the keys after it last attested, where its `site.json` says nothing else.
     #[serde(default = "five_minutes")]
     pub lease_seconds: u64,
+    /// How the program's own log looks.
+    #[serde(default)]
+    pub log: LogFormat,
     /// Folder with endorsements (the offline store layout), for guests that send none; relative to the file's folder.
     #[serde(default)]
     pub collateral: Option<PathBuf>,
+    /// Where the master key comes from.
+    #[serde(default)]
+    pub master: MasterSource,
     /// What to do about revocation lists.
     pub revocation: Revocation,
     /// Bounds on what a peer may use.
@@ -41,8 +47,33 @@ pub struct Settings {
     pub insecure_http: bool,
 }
 
+/// Where the master key comes from: 32 bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "source", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum MasterSource {
+    /// The file `master.key` in the broker's folder.
+    #[default]
+    File,
+    /// A file descriptor that the starter opened, as a pipe: nothing is on the disk.
+    Descriptor {
+        /// Its number.
+        number: u32,
+    },
+}
+
+/// How the program's own log looks, on stderr.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
 /// What to do about revocation lists.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "crl", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Revocation {
     /// Evidence without a list in date is refused.
@@ -55,7 +86,7 @@ pub enum Revocation {
 }
 
 /// Bounds on what a peer may use.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Bytes of a request's body.
@@ -64,6 +95,9 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Connections at once.
     pub connections: usize,
+    /// Requests a second of one address (of one /64 in IPv6), four seconds of it at once; 0 is no limit. Addresses of this
+    /// machine have none: a proxy on it speaks for many.
+    pub requests_per_second: u32,
     /// Seconds a request may take.
     pub request_seconds: u64,
     /// Seconds until a connection's TLS handshake, and each request's head, must be there.
@@ -72,7 +106,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body_bytes: 2 << 20, head_bytes: 320 << 10, connections: 1024, request_seconds: 30, header_seconds: 10 }
+        Self {
+            body_bytes: 2 << 20,
+            head_bytes: 320 << 10,
+            connections: 1024,
+            requests_per_second: 250,
+            request_seconds: 30,
+            header_seconds: 10,
+        }
     }
 }
 
@@ -156,6 +197,13 @@ impl Settings {
             return value("insecure_http", self.listen.to_string(), "a development broker on a loopback address");
         }
         Ok(())
+    }
+}
+
+impl Settings {
+    /// The settings as they are used, as TOML. There are no secrets in them.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
     }
 }
 

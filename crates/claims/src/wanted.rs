@@ -110,6 +110,22 @@ pub struct AzureWanted {
     pub console: Option<bool>,
 }
 
+/// Of an Azure confidential VM with TDX: the same, and the patch level of Intel's platform.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AzureTdxWanted {
+    /// Build-time measurements of the paravisor.
+    pub mr_td: Vec<Digest384>,
+    /// TCB and its collateral.
+    pub tcb: IntelTcbWanted,
+    /// PCR values of the SHA-256 bank, by index.
+    pub pcrs: BTreeMap<u8, Vec<Digest256>>,
+    /// Whether Secure Boot must be on; it must where this is not named.
+    pub secure_boot: Option<bool>,
+    /// Whether a console may be attached; it may where this is not named, as Azure's images have one.
+    pub console: Option<bool>,
+}
+
 /// Of a TPM with an enrolled key.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -35,9 +35,7 @@ impl BrokerApi {
             zeroize::Zeroizing::new(crate::outcome::read(&folder.join(broker::ADMIN_KEY_FILE)).map_err(|failure| {
                 failure.hint("name the folder that `confide broker init` made with --broker-dir")
             })?);
-        let identity = broker::identity(folder).map_err(|error| {
-            Failure::environment(format!("the broker's identity in {} cannot be read", folder.display())).because(error)
-        })?;
+        let identity = identity(folder)?;
         Ok(Self { agent: agent(&url, identity)?, url, admin_key, identity })
     }
 
@@ -65,6 +63,19 @@ impl BrokerApi {
             .header("authorization", self.token()?)
             .header("content-type", content_type);
         json(self.answer(request.send(body))?)
+    }
+
+    /// `POST` of a secret's value; the version that it became.
+    pub(crate) fn put_secret(&self, path: &str, value: &[u8]) -> Result<Option<u64>> {
+        let request = self
+            .agent
+            .post(format!("{}{path}", self.url))
+            .header("authorization", self.token()?)
+            .header("content-type", "application/octet-stream");
+        let answer = request.send(value);
+        let header = answer.as_ref().ok().and_then(|answer| answer.headers().get("confide-version"));
+        let version = header.and_then(|version| version.to_str().ok()?.parse().ok());
+        self.answer(answer).map(|_| version)
     }
 
     /// `DELETE`.
@@ -125,6 +136,13 @@ pub(crate) fn folder(location: &BrokerLocation) -> Result<PathBuf> {
         Failure::environment("there is no broker's folder here")
             .hint("make one with: confide broker init --dir broker")
             .hint("name one with --broker-dir, or CONFIDE_BROKER_DIR")
+    })
+}
+
+/// The identity of the broker with this folder.
+pub(crate) fn identity(folder: &Path) -> Result<Digest256> {
+    broker::identity(folder).map_err(|error| {
+        Failure::environment(format!("the broker's identity in {} cannot be read", folder.display())).because(error)
     })
 }
 

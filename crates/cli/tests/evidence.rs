@@ -9,11 +9,13 @@
 
 mod common;
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use common::{confide, json, vectors};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -21,6 +23,8 @@ use std::sync::{Arc, Mutex};
 
 /// Inside the validity of the vectors' chains.
 const AT: &str = "2026-07-17T00:00:00Z";
+/// Inside the validity of the collateral of the Azure quote.
+const AZURE_AT: &str = "2025-02-20T00:00:00Z";
 const REPORT: &str = "reports/milan-v3-dstack.bin";
 
 #[test]
@@ -160,6 +164,34 @@ fn intels_collateral_comes_with_the_chains_in_its_headers() {
 }
 
 #[test]
+fn nvidias_responder_is_asked_about_each_certificate() {
+    let Some(nvgpu) = vectors("nvgpu") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let evidence = nvgpu.join("evidence-json/hopper_evidence.json");
+    let rim = fs::read(nvgpu.join("rims/1010_0200_882_96005E0001_PROD.swidtag")).unwrap();
+    let body = serde_json::json!({ "rim": STANDARD.encode(rim) }).to_string().into_bytes();
+    let answer = |body| Answer { body, header: String::new() };
+    let service =
+        Kds::serve(HashMap::from([("/v1/rim/".to_owned(), answer(body)), ("/ocsp".to_owned(), answer(b"0".to_vec()))]));
+    let (store, ocsp) = (folder.path().join("store"), format!("{}/ocsp", service.url));
+    let arguments = ["evidence", "fetch-collateral", text(&evidence), "--json", "--rim", &service.url, "--ocsp", &ocsp];
+    let planned = json(&confide(&[&arguments[..], &["--dry-run"]].concat()));
+    let urls = planned["would_fetch"].as_array().unwrap().iter().map(|item| item["url"].as_str().unwrap());
+    assert_eq!(urls.filter(|url| **url == *ocsp).count(), 3, "boot ROM, intermediate, chip: {planned}");
+
+    let refused = confide(&[&arguments[..], &["--store", text(&store)]].concat());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("E-RIM-EXPIRED"), "the vector's signer is out of date: {said}");
+    assert_eq!(refused.status.code(), Some(1));
+    let asked = service.state.lock().unwrap().posted.clone();
+    // The manifest's signer and its authorities, too.
+    assert!(asked.len() > 3, "{}", asked.len());
+    assert!(asked.iter().all(|request| request.starts_with(&[0x30]) && request.len() < 400));
+    let kept = fs::read_dir(&store).map(|entries| entries.count()).unwrap_or(0);
+    assert_eq!(kept, 0, "nothing is kept that does not verify");
+}
+
+#[test]
 fn a_bundle_is_one_signed_file_and_opens_no_socket() {
     let Some(snp) = vectors("snp") else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -289,6 +321,39 @@ fn every_kind_is_found_out_and_verified_or_refused_with_its_code() {
     }
 }
 
+#[test]
+fn an_azure_vm_with_tdx_is_held_to_its_own_quote() {
+    let Some(azure) = vectors("azvtpm") else { return };
+    let tdx = azure.parent().unwrap().join("tdx/trustee_azure_td_quote");
+    let folder = tempfile::tempdir().unwrap();
+    let read = |path: &str| fs::read(azure.join(path)).unwrap();
+    let manifest: Value = serde_json::from_slice(&read("manifest.json")).unwrap();
+    let vectors = manifest["vectors"].as_array().unwrap();
+    let quote = vectors.iter().find(|vector| vector["name"] == "quote-kinvolk").unwrap();
+    let evidence = |td: &Path| {
+        serde_json::json!({
+            "version": 1,
+            "tpm_quote": {
+                "signature": hex::encode(read("quote-kinvolk/quote.sig")),
+                "message": hex::encode(read("quote-kinvolk/quote.msg")),
+                "pcrs": quote["pcrs_sha256"],
+            },
+            "hcl_report": URL_SAFE_NO_PAD.encode(read("tdx-kinvolk/hcl_report.bin")),
+            "td_quote": URL_SAFE_NO_PAD.encode(fs::read(td).unwrap()),
+        })
+    };
+    let file = folder.path().join("evidence.json");
+    fs::write(&file, evidence(&tdx.join("quote.bin")).to_string()).unwrap();
+    let arguments = ["evidence", "verify", text(&file), "--accept-any", "a test", "--json", "--at", AZURE_AT];
+    let bare = json(&confide(&arguments));
+    assert_eq!([&bare["type"], &bare["code"]], ["az-tdx-vtpm", "E-DCAP-CRL"], "{bare}");
+    assert!(bare["next"][0].as_str().unwrap().starts_with("fetch it: confide evidence fetch-collateral"), "{bare}");
+    let collateral = tdx.join("collateral.json");
+    let other = json(&confide(&[&arguments[..], &["--collateral", text(&collateral)]].concat()));
+    // The quote is genuine, and another machine's.
+    assert_eq!(other["code"], "E-AZ-TD", "{other}");
+}
+
 fn reference(measurement: &str) -> String {
     serde_json::json!({
         "version": 1, "name": "x", "site": "x", "substrate": "cvm",
@@ -322,6 +387,8 @@ struct State {
     busy: u32,
     redirect: bool,
     ended: bool,
+    /// Bodies of requests.
+    posted: Vec<Vec<u8>>,
     /// By the start of the path.
     answers: HashMap<String, Answer>,
 }
@@ -381,13 +448,22 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut length = 0;
     loop {
         let mut header = String::new();
         if reader.read_line(&mut header).unwrap() == 0 || header == "\r\n" {
             break;
         }
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
     }
+    let mut posted = vec![0; length];
+    reader.read_exact(&mut posted).unwrap();
     let mut state = state.lock().unwrap();
+    if !posted.is_empty() {
+        state.posted.push(posted);
+    }
     state.asked.push(path.clone());
     let found = state.answers.iter().filter(|(start, _)| path.starts_with(start.as_str()));
     let found = found.max_by_key(|(start, _)| start.len()).map(|(_, answer)| answer.clone());

@@ -12,7 +12,9 @@ use claims::bytes::Digest384;
 use claims::snp::{GuestPolicy, PlatformInfo, Product, TcbVersion};
 use claims::{ChipId, HostData, LaunchDigest, ReportData, UnixTime};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which processor is emulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,18 @@ pub struct Model {
 /// An emulated processor with its keys.
 pub struct Processor {
     state: State,
+    /// Certificate tables by patch levels, and whether the intermediate is revoked: four RSA-4096 signatures each, which
+    /// a host too has made long before a guest asks.
+    tables: Mutex<BTreeMap<([u8; 8], bool), CertificateTable>>,
+    /// The chip's keys by patch levels.
+    keys: Mutex<BTreeMap<[u8; 8], Arc<ChipKey>>>,
+}
+
+/// The key for a chip and its patch levels.
+struct ChipKey {
+    private: EcdsaKeyPair,
+    /// Its public point.
+    point: Vec<u8>,
 }
 
 /// What a guest was launched with. Whoever starts QEMU says it; the guest cannot.
@@ -109,7 +123,11 @@ impl Model {
 impl Processor {
     /// The processor of a workspace; its development roots are made when there are none. A workspace keeps its model.
     pub fn open(workspace: &Path, now: UnixTime, model: Model, hardware: &Hardware) -> Result<Self, EmulatorError> {
-        State::open(workspace, now, model, hardware).map(|state| Self { state })
+        State::open(workspace, now, model, hardware).map(|state| Self {
+            state,
+            tables: Mutex::default(),
+            keys: Mutex::default(),
+        })
     }
 
     /// Which processor it is.
@@ -148,7 +166,7 @@ impl Processor {
         if guest.has(Fault::ForgedMicrocode) {
             key_tcb.microcode = key_tcb.microcode.saturating_sub(1);
         }
-        let (private, point) = self.vcek(&chip_id, &key_tcb)?;
+        let key = self.vcek(&chip_id, &key_tcb)?;
         let fields = Fields {
             version: model.report_version,
             guest_svn: 0,
@@ -178,7 +196,7 @@ impl Processor {
         };
         let mut report = fields.encode(&[0; 144]).to_vec();
         if !guest.has(Fault::MaskedChipKey) {
-            let mut signature = sign(&private, report.get(SIGNED).unwrap_or_default())?;
+            let mut signature = sign(&key.private, report.get(SIGNED).unwrap_or_default())?;
             if guest.has(Fault::WrongSignature)
                 && let Some(first) = signature.first_mut()
             {
@@ -191,7 +209,7 @@ impl Processor {
         }
         let certificates = match guest.has(Fault::NoCertificates) {
             true => CertificateTable::of(Vec::new()),
-            false => self.table(&point, &key_tcb, &chip_id, guest.has(Fault::Revoked))?,
+            false => self.table(&key.point, &key_tcb, &chip_id, guest.has(Fault::Revoked))?,
         };
         Ok(Evidence { report, certificates })
     }
@@ -203,6 +221,10 @@ impl Processor {
         chip_id: &ChipId,
         revoked: bool,
     ) -> Result<CertificateTable, EmulatorError> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = tables.get(&(encode_tcb(tcb), revoked)) {
+            return Ok(table.clone());
+        }
         let authority = Authority {
             root: &self.state.root,
             intermediate: &self.state.intermediate,
@@ -211,25 +233,34 @@ impl Processor {
         };
         let length = if self.state.model.product == Product::Turin { 8 } else { 64 };
         let hardware_id = chip_id.as_bytes().get(..length).unwrap_or_default();
-        Ok(CertificateTable::of(vec![
+        let table = CertificateTable::of(vec![
             (Entry::Vcek, authority.vcek(point, tcb, hardware_id)?),
             (Entry::Ask, authority.intermediate()?),
             (Entry::Ark, authority.root()?),
             (Entry::Crl, authority.revocation_list(if revoked { &[2] } else { &[] })?),
-        ]))
+        ]);
+        tables.insert((encode_tcb(tcb), revoked), table.clone());
+        Ok(table)
     }
 
-    /// The key for a chip and its patch levels: another level, another key, as in silicon. Also its public point.
-    fn vcek(&self, chip_id: &ChipId, tcb: &TcbVersion) -> Result<(EcdsaKeyPair, Vec<u8>), EmulatorError> {
+    /// The key for a chip and its patch levels: another level, another key, as in silicon.
+    fn vcek(&self, chip_id: &ChipId, tcb: &TcbVersion) -> Result<Arc<ChipKey>, EmulatorError> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = keys.get(&encode_tcb(tcb)) {
+            return Ok(Arc::clone(key));
+        }
         // A random scalar is out of range about once in 2^190 times; then the next one is taken.
         for attempt in 0..4u8 {
             let mut scalar = [0; 48];
             self.derive(&[b"vcek", chip_id.as_bytes(), &encode_tcb(tcb), &[attempt]], &mut scalar)?;
-            let Ok(private) = PrivateKey::from_private_key(&ECDH_P384, &scalar) else { continue };
-            let point = private.compute_public_key().map_err(|_| EmulatorError::Crypto)?.as_ref().to_vec();
-            let pair = EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P384_SHA384_FIXED_SIGNING, &scalar, &point)
-                .map_err(|_| EmulatorError::Crypto)?;
-            return Ok((pair, point));
+            let Ok(agreement) = PrivateKey::from_private_key(&ECDH_P384, &scalar) else { continue };
+            let point = agreement.compute_public_key().map_err(|_| EmulatorError::Crypto)?.as_ref().to_vec();
+            let private =
+                EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P384_SHA384_FIXED_SIGNING, &scalar, &point)
+                    .map_err(|_| EmulatorError::Crypto)?;
+            let key = Arc::new(ChipKey { private, point });
+            keys.insert(encode_tcb(tcb), Arc::clone(&key));
+            return Ok(key);
         }
         Err(EmulatorError::Crypto)
     }

@@ -1,4 +1,5 @@
-//! Runs published vectors: finds manifests below a folder, and gives each to the runner of its kind.
+//! Runs published vectors: finds manifests below a folder, and gives each to the runner of its kind. A folder of our own
+//! text vectors is run as that.
 
 mod aci;
 mod azvtpm;
@@ -10,6 +11,7 @@ mod measure;
 mod nvgpu;
 mod ratls;
 mod snp;
+mod texts;
 mod tokens;
 
 use claims::UnixTime;
@@ -93,6 +95,10 @@ impl Counts {
 /// Runs everything below `folder`; `now` is what "expired today" is judged by.
 pub fn run(folder: &Path, now: UnixTime, report: &mut dyn Report) -> std::io::Result<Counts> {
     let mut run = Run { counts: Counts::default(), report };
+    if crate::text::is_folder(folder) {
+        texts::run(folder, &mut run)?;
+        return Ok(run.counts);
+    }
     for path in manifests(folder)? {
         let manifest: Value = match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
             Ok(Ok(manifest)) => manifest,

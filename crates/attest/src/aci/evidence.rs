@@ -1,16 +1,17 @@
 //! All of a container group's evidence in one: report, AMD's certificates, the UVM endorsement, the policy.
 
 use super::error::AciError;
-use super::expected::{Expected, SvnFloor};
+use super::expected::Expected;
 use super::host::{HostCertificates, object, unbase64};
 use super::uvm::{UvmEndorsement, VerifiedUvm};
-use crate::snp::{CrlPolicy, Report, VerifiedReport, Waiver};
+use crate::snp::{CrlPolicy, Report, UnanchoredRoot, VerifiedReport, Waiver};
 use crate::token::strict::member;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use claims::aci::AciClaims;
 use claims::bytes::{Digest256, ReportData};
-use claims::{Allowed, HostData, UnixTime};
+use claims::snp::SnpClaims;
+use claims::{HostData, UnixTime};
 
 /// Evidence as it came.
 #[derive(Debug, Clone)]
@@ -38,6 +39,13 @@ pub struct VerifiedAci {
 pub struct AppraisedAci {
     claims: AciClaims,
     waivers: Vec<Waiver>,
+}
+
+/// Evidence that holds against a root which the caller brought in place of AMD's: a forged chain in a test. It says
+/// nothing about hardware, and there is no way from it to [`VerifiedAci`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnanchoredAci {
+    claims: AciClaims,
 }
 
 impl AciEvidence {
@@ -80,20 +88,54 @@ impl AciEvidence {
         self.attested(issuer, crl, now)
     }
 
+    /// The whole verification against a root that the caller brings in place of AMD's. The result is of another type than
+    /// verified evidence, and its claims say `tee: emulated`.
+    pub fn check_unanchored(
+        &self,
+        issuer: &str,
+        root: &UnanchoredRoot,
+        crl: &CrlPolicy,
+        now: UnixTime,
+    ) -> Result<UnanchoredAci, AciError> {
+        self.certificates.check_tcb(&self.report)?;
+        let with = self.certificates.endorsements(&self.report);
+        let snp = self.report.check_unanchored(&with, root, crl, now)?.claims().clone();
+        let (uvm, policy) = self.bound(issuer, &snp, now)?;
+        Ok(UnanchoredAci { claims: AciClaims { snp, uvm: uvm.claims().clone(), policy_sha256: policy } })
+    }
+
     fn attested(&self, issuer: &str, crl: &CrlPolicy, now: UnixTime) -> Result<VerifiedAci, AciError> {
         self.certificates.check_tcb(&self.report)?;
         let report = self.report.verify(&self.certificates.endorsements(&self.report), crl, now)?;
+        let (uvm, policy) = self.bound(issuer, report.claims(), now)?;
+        Ok(VerifiedAci { report, uvm, policy })
+    }
+
+    /// The endorsement, verified, and the policy's digest, when the report binds both.
+    fn bound(
+        &self,
+        issuer: &str,
+        report: &SnpClaims,
+        now: UnixTime,
+    ) -> Result<(VerifiedUvm, Option<HostData>), AciError> {
         let uvm = self.uvm.verify(issuer, now)?;
-        let (endorsed, measured) = (uvm.claims().launch_measurement, report.claims().measurement);
+        let (endorsed, measured) = (uvm.claims().launch_measurement, report.measurement);
         if endorsed != measured {
             return Err(AciError::Measurement { endorsed: Box::new(endorsed), report: Box::new(measured) });
         }
         let policy = self.policy.as_deref().map(|bytes| HostData(Digest256::of(bytes).0));
-        let host_data = report.claims().host_data;
+        let host_data = report.host_data;
         match policy {
             Some(policy) if policy != host_data => Err(AciError::PolicyDigest { policy, host_data }),
-            _ => Ok(VerifiedAci { report, uvm, policy }),
+            _ => Ok((uvm, policy)),
         }
+    }
+}
+
+impl UnanchoredAci {
+    /// What report and endorsement say.
+    pub fn claims(&self) -> &AciClaims {
+        &self.claims
     }
 }
 
@@ -106,33 +148,7 @@ impl VerifiedAci {
     /// Compares feed, security version, policy and the report with what is wanted, in that order.
     pub fn appraise(self, expected: &Expected) -> Result<AppraisedAci, AciError> {
         let claims = self.claims();
-        let mut waivers = Vec::new();
-        let mut waive = |claim, reason: &str| waivers.push(Waiver { claim, reason: reason.to_owned() });
-        match &expected.feed {
-            Allowed::OneOf(feeds) if feeds.contains(&claims.uvm.feed) => {}
-            Allowed::OneOf(feeds) => {
-                return Err(AciError::Feed { got: claims.uvm.feed, allowed: feeds.clone() });
-            }
-            Allowed::Any { reason } => waive("uvm.feed", reason),
-        }
-        match &expected.svn {
-            SvnFloor::AtLeast(wanted) if claims.uvm.svn < *wanted => {
-                return Err(AciError::Svn { got: claims.uvm.svn, wanted: *wanted });
-            }
-            SvnFloor::AtLeast(_) => {}
-            SvnFloor::None { reason } => waive("uvm.svn", reason),
-        }
-        let got = claims.snp.host_data;
-        match &expected.policy {
-            Allowed::OneOf(policies) if policies.contains(&got) => {}
-            Allowed::OneOf(policies) => return Err(AciError::Policy { got, allowed: policies.clone() }),
-            Allowed::Any { reason } => waive("host_data", reason),
-        }
-        let mut rule = expected.snp.clone();
-        rule.measurement = Allowed::only(claims.uvm.launch_measurement);
-        rule.host_data = Allowed::only(got);
-        let appraised = self.report.appraise(&rule)?;
-        waivers.extend(appraised.waivers().iter().cloned());
+        let waivers = expected.admit(&claims)?;
         Ok(AppraisedAci { claims, waivers })
     }
 }

@@ -1,6 +1,8 @@
 //! What is wanted of a confidential container group.
 
-use crate::snp;
+use super::error::AciError;
+use crate::snp::{self, Waiver};
+use claims::aci::AciClaims;
 use claims::{Allowed, HostData};
 
 /// Who endorses Microsoft's utility VMs: its supply chain root of 2022, for the usage "UVM".
@@ -56,5 +58,36 @@ impl Expected {
     /// The strict rule: Microsoft's feed, the published floor, this policy.
     pub fn strict(snp: snp::Expected, policy: Allowed<HostData>) -> Self {
         Self { snp, feed: Allowed::only(UVM_FEED.to_owned()), svn: SvnFloor::AtLeast(UVM_SVN_FLOOR.svn), policy }
+    }
+
+    /// Compares claims with this. Says what is *wanted*, not what is *true*: give it the claims of verified evidence.
+    pub fn admit(&self, claims: &AciClaims) -> Result<Vec<Waiver>, AciError> {
+        let mut waivers = Vec::new();
+        let mut waive = |claim, reason: &str| waivers.push(Waiver { claim, reason: reason.to_owned() });
+        match &self.feed {
+            Allowed::OneOf(feeds) if feeds.contains(&claims.uvm.feed) => {}
+            Allowed::OneOf(feeds) => {
+                return Err(AciError::Feed { got: claims.uvm.feed.clone(), allowed: feeds.clone() });
+            }
+            Allowed::Any { reason } => waive("uvm.feed", reason),
+        }
+        match &self.svn {
+            SvnFloor::AtLeast(wanted) if claims.uvm.svn < *wanted => {
+                return Err(AciError::Svn { got: claims.uvm.svn, wanted: *wanted });
+            }
+            SvnFloor::AtLeast(_) => {}
+            SvnFloor::None { reason } => waive("uvm.svn", reason),
+        }
+        let got = claims.snp.host_data;
+        match &self.policy {
+            Allowed::OneOf(policies) if policies.contains(&got) => {}
+            Allowed::OneOf(policies) => return Err(AciError::Policy { got, allowed: policies.clone() }),
+            Allowed::Any { reason } => waive("host_data", reason),
+        }
+        let mut rule = self.snp.clone();
+        rule.measurement = Allowed::only(claims.uvm.launch_measurement);
+        rule.host_data = Allowed::only(got);
+        waivers.extend(rule.admit(&claims.snp)?);
+        Ok(waivers)
     }
 }

@@ -18,7 +18,7 @@ mod host;
 mod uvm;
 
 pub use error::AciError;
-pub use evidence::{AciEvidence, AppraisedAci, VerifiedAci, runtime_report_data};
+pub use evidence::{AciEvidence, AppraisedAci, UnanchoredAci, VerifiedAci, runtime_report_data};
 pub use expected::{Expected, SvnFloor, UVM_FEED, UVM_ISSUER, UVM_SVN_FLOOR, UvmFloor};
 pub use host::{HostCertificates, MAX_FILE};
 pub use uvm::{MAX_COSE, UvmEndorsement, VerifiedUvm};

@@ -1,14 +1,14 @@
 //! All of an Azure confidential VM's evidence in one: HCL report, quote, PCR values.
 
 use super::error::AzureError;
-use super::expected::{Expected, ExpectedHardware, admit_td};
+use super::expected::Expected;
 use super::hcl::HclReport;
 use super::td::VerifiedTdBody;
 use super::verify::VerifiedHcl;
-use crate::snp::{CrlPolicy, Endorsements, Waiver};
+use crate::snp::{CrlPolicy, Endorsements, UnanchoredRoot, Waiver};
 use crate::tpm::{AppraisedQuote, PcrValues, Quote, VerifiedQuote};
-use claims::azure::{AzureClaims, AzureHardware, TpmClaims};
-use claims::{Allowed, UnixTime};
+use claims::UnixTime;
+use claims::azure::{AzureClaims, TpmClaims};
 
 /// Evidence as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,15 @@ pub struct AppraisedAzure {
     waivers: Vec<Waiver>,
 }
 
+/// Evidence that holds against a root which the caller brought: a forged chain in a test. It says nothing about hardware,
+/// and there is no way from it to [`VerifiedAzure`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnanchoredAzure {
+    claims: AzureClaims,
+    quote: VerifiedQuote,
+    pcrs: PcrValues,
+}
+
 impl AzureEvidence {
     /// Verifies an SNP VM: AMD's chain and report, the binding of the claims, the quote by their key.
     pub fn verify_snp(self, with: &Endorsements, crl: &CrlPolicy, now: UnixTime) -> Result<VerifiedAzure, AzureError> {
@@ -48,6 +57,20 @@ impl AzureEvidence {
     pub fn verify_tdx(self, quoted: &VerifiedTdBody) -> Result<VerifiedAzure, AzureError> {
         let hcl = self.hcl.verify_tdx(quoted)?;
         self.attested(hcl)
+    }
+
+    /// The whole verification of an SNP machine against a root that the caller brings. The result is of another type
+    /// than verified evidence, and its claims say `tee: emulated`.
+    pub fn check_unanchored_snp(
+        self,
+        with: &Endorsements,
+        root: &UnanchoredRoot,
+        crl: &CrlPolicy,
+        now: UnixTime,
+    ) -> Result<UnanchoredAzure, AzureError> {
+        let hcl = self.hcl.check_unanchored_snp(with, root, crl, now)?;
+        let quote = self.quote.verify(&hcl.key)?;
+        Ok(UnanchoredAzure { claims: hcl.claims, quote, pcrs: self.pcrs })
     }
 
     fn attested(self, hcl: VerifiedHcl) -> Result<VerifiedAzure, AzureError> {
@@ -70,29 +93,24 @@ impl VerifiedAzure {
     /// Compares hardware, settings, user data and the quote with what is wanted, in that order.
     pub fn appraise(self, expected: &Expected) -> Result<AppraisedAzure, AzureError> {
         let claims = self.hcl.claims().clone();
-        let mut waivers = match (&expected.hardware, self.hcl.snp(), &claims.hardware) {
-            (ExpectedHardware::Snp(rule), Some(report), AzureHardware::Snp(stated)) => {
-                let mut rule = (**rule).clone();
-                rule.report_data = Allowed::only(stated.report_data);
-                report.clone().appraise(&rule)?.waivers().to_vec()
-            }
-            (ExpectedHardware::Tdx { mr_td }, None, AzureHardware::Tdx(td)) => {
-                let mut waivers = Vec::new();
-                admit_td(mr_td, td, &mut waivers)?;
-                waivers
-            }
-            (ExpectedHardware::Snp(_), ..) => return Err(AzureError::Hardware { wanted: "SNP" }),
-            (ExpectedHardware::Tdx { .. }, ..) => return Err(AzureError::Hardware { wanted: "TDX" }),
-        };
-        expected.vm.admit(&claims.vm_configuration, &mut waivers)?;
-        match &expected.user_data {
-            Allowed::OneOf(values) if values.contains(&claims.user_data) => {}
-            Allowed::OneOf(_) => return Err(AzureError::UserData { got: claims.user_data }),
-            Allowed::Any { reason } => waivers.push(Waiver { claim: "user-data", reason: reason.clone() }),
-        }
+        let mut waivers = expected.admit(&claims)?;
         let quote = self.quote.appraise(&expected.quote, &self.pcrs)?;
         waivers.extend(quote.waivers().iter().cloned());
         Ok(AppraisedAzure { claims, quote, waivers })
+    }
+}
+
+impl UnanchoredAzure {
+    /// What the report states.
+    pub fn claims(&self) -> &AzureClaims {
+        &self.claims
+    }
+
+    /// Compares claims, quote and PCRs with what is wanted. The answer is about a forged machine.
+    pub fn admit(self, expected: &Expected) -> Result<Vec<Waiver>, AzureError> {
+        let mut waivers = expected.admit(&self.claims)?;
+        waivers.extend(self.quote.appraise(&expected.quote, &self.pcrs)?.waivers().iter().cloned());
+        Ok(waivers)
     }
 }
 

@@ -4,7 +4,7 @@ use super::error::AzureError;
 use crate::snp::Waiver;
 use crate::{snp, tpm};
 use claims::Allowed;
-use claims::azure::{TdClaims, VmConfiguration};
+use claims::azure::{AzureClaims, AzureHardware, TdClaims, VmConfiguration};
 use claims::bytes::ReportData;
 
 /// What an Azure confidential VM must state to be accepted.
@@ -58,6 +58,34 @@ pub enum Console {
     },
 }
 
+impl Expected {
+    /// Compares everything but the quote with this.
+    pub(super) fn admit(&self, claims: &AzureClaims) -> Result<Vec<Waiver>, AzureError> {
+        let mut waivers = match (&self.hardware, &claims.hardware) {
+            (ExpectedHardware::Snp(rule), AzureHardware::Snp(stated)) => {
+                // What the report binds was compared with the runtime claims.
+                let mut rule = (**rule).clone();
+                rule.report_data = Allowed::only(stated.report_data);
+                rule.admit(stated)?
+            }
+            (ExpectedHardware::Tdx { mr_td }, AzureHardware::Tdx(td)) => {
+                let mut waivers = Vec::new();
+                admit_td(mr_td, td, &mut waivers)?;
+                waivers
+            }
+            (ExpectedHardware::Snp(_), _) => return Err(AzureError::Hardware { wanted: "SNP" }),
+            (ExpectedHardware::Tdx { .. }, _) => return Err(AzureError::Hardware { wanted: "TDX" }),
+        };
+        self.vm.admit(&claims.vm_configuration, &mut waivers)?;
+        match &self.user_data {
+            Allowed::OneOf(values) if values.contains(&claims.user_data) => {}
+            Allowed::OneOf(_) => return Err(AzureError::UserData { got: claims.user_data }),
+            Allowed::Any { reason } => waivers.push(Waiver { claim: "user-data", reason: reason.clone() }),
+        }
+        Ok(waivers)
+    }
+}
+
 impl VmRules {
     /// Secure Boot and vTPM on, no console. Azure's own images say that a console is enabled; to accept them, allow it
     /// and say why.
@@ -71,7 +99,7 @@ impl VmRules {
     }
 
     /// Compares settings with this.
-    pub(super) fn admit(&self, vm: &VmConfiguration, waivers: &mut Vec<Waiver>) -> Result<(), AzureError> {
+    fn admit(&self, vm: &VmConfiguration, waivers: &mut Vec<Waiver>) -> Result<(), AzureError> {
         if self.secure_boot == snp::Rule::Required && !vm.secure_boot {
             return Err(AzureError::Setting { name: "secure-boot", got: "false".to_owned(), wanted: "true" });
         }
@@ -104,11 +132,7 @@ impl VmRules {
 }
 
 /// Compares a TD's launch measurement.
-pub(super) fn admit_td(
-    mr_td: &Allowed<String>,
-    claims: &TdClaims,
-    waivers: &mut Vec<Waiver>,
-) -> Result<(), AzureError> {
+fn admit_td(mr_td: &Allowed<String>, claims: &TdClaims, waivers: &mut Vec<Waiver>) -> Result<(), AzureError> {
     match mr_td {
         Allowed::OneOf(values) if values.contains(&claims.mr_td) => Ok(()),
         Allowed::OneOf(values) => Err(AzureError::Measurement { got: claims.mr_td.clone(), allowed: values.clone() }),

@@ -18,7 +18,7 @@ mod td;
 mod verify;
 
 pub use error::AzureError;
-pub use evidence::{AppraisedAzure, AzureEvidence, VerifiedAzure};
+pub use evidence::{AppraisedAzure, AzureEvidence, UnanchoredAzure, VerifiedAzure};
 pub use expected::{Console, Expected, ExpectedHardware, VmRules};
 pub use hcl::{Hardware, HclReport, MAX_HCL};
 pub use td::{TD_BODY_LENGTH, TD_REPORT_LENGTH, TdReport, VerifiedTdBody};

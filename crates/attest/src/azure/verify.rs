@@ -3,7 +3,7 @@
 use super::error::AzureError;
 use super::hcl::{Hardware, HclReport};
 use super::td::VerifiedTdBody;
-use crate::snp::{CrlPolicy, Endorsements, VerifiedReport};
+use crate::snp::{CrlPolicy, Endorsements, UnanchoredRoot};
 use crate::tpm::EnrolledKey;
 use claims::UnixTime;
 use claims::azure::{AzureClaims, AzureHardware};
@@ -14,17 +14,36 @@ use claims::bytes::ReportData;
 pub struct VerifiedHcl {
     claims: AzureClaims,
     key: EnrolledKey,
-    snp: Option<VerifiedReport>,
+}
+
+/// An HCL report that holds against a root which the caller brought: a forged chain in a test. It says nothing about
+/// hardware, and there is no way from it to a [`VerifiedHcl`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UnanchoredHcl {
+    pub(super) claims: AzureClaims,
+    pub(super) key: EnrolledKey,
 }
 
 impl HclReport {
     /// Verifies an SNP report inside and its binding to the runtime claims.
     pub fn verify_snp(&self, with: &Endorsements, crl: &CrlPolicy, now: UnixTime) -> Result<VerifiedHcl, AzureError> {
         let Hardware::Snp(report) = self.hardware() else { return Err(AzureError::Hardware { wanted: "SNP" }) };
-        let verified = report.verify(with, crl, now)?;
-        self.attested(&verified.claims().report_data, AzureHardware::Snp(Box::new(verified.claims().clone())), {
-            Some(verified.clone())
-        })
+        let claims = report.verify(with, crl, now)?.claims().clone();
+        self.attested(&claims.report_data.clone(), AzureHardware::Snp(Box::new(claims)))
+    }
+
+    /// The same against a root that the caller brings.
+    pub(super) fn check_unanchored_snp(
+        &self,
+        with: &Endorsements,
+        root: &UnanchoredRoot,
+        crl: &CrlPolicy,
+        now: UnixTime,
+    ) -> Result<UnanchoredHcl, AzureError> {
+        let Hardware::Snp(report) = self.hardware() else { return Err(AzureError::Hardware { wanted: "SNP" }) };
+        let claims = report.check_unanchored(with, root, crl, now)?.claims().clone();
+        let (claims, key) = self.bound(&claims.report_data.clone(), AzureHardware::Snp(Box::new(claims)))?;
+        Ok(UnanchoredHcl { claims, key })
     }
 
     /// Verifies that the TD report inside is the one of a verified quote, and its binding to the runtime claims.
@@ -33,7 +52,7 @@ impl HclReport {
         report.equals(quoted)?;
         let claims = quoted.claims();
         let report_data = claims.report_data;
-        self.attested(&report_data, AzureHardware::Tdx(Box::new(claims)), None)
+        self.attested(&report_data, AzureHardware::Tdx(Box::new(claims)))
     }
 
     /// Whether this report data binds the runtime claims: their SHA-256, then zeros.
@@ -44,12 +63,16 @@ impl HclReport {
         }
     }
 
-    fn attested(
+    fn attested(&self, report_data: &ReportData, hardware: AzureHardware) -> Result<VerifiedHcl, AzureError> {
+        self.bound(report_data, hardware).map(|(claims, key)| VerifiedHcl { claims, key })
+    }
+
+    /// The runtime claims and their key, when the hardware's report data binds them.
+    fn bound(
         &self,
         report_data: &ReportData,
         hardware: AzureHardware,
-        snp: Option<VerifiedReport>,
-    ) -> Result<VerifiedHcl, AzureError> {
+    ) -> Result<(AzureClaims, EnrolledKey), AzureError> {
         self.check_binding(report_data)?;
         let runtime = self.runtime();
         let claims = AzureClaims {
@@ -60,7 +83,7 @@ impl HclReport {
             user_data: runtime.user_data,
             attestation_key: runtime.attestation_key.digest(),
         };
-        Ok(VerifiedHcl { claims, key: runtime.attestation_key.clone(), snp })
+        Ok((claims, runtime.attestation_key.clone()))
     }
 }
 
@@ -73,9 +96,5 @@ impl VerifiedHcl {
     /// The vTPM's attestation key: the processor's report holds the hash of the claims that name it.
     pub fn attestation_key(&self) -> &EnrolledKey {
         &self.key
-    }
-
-    pub(super) fn snp(&self) -> Option<&VerifiedReport> {
-        self.snp.as_ref()
     }
 }

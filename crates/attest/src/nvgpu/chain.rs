@@ -7,6 +7,7 @@
 use super::certificate::{Certificate, ChainError, verify_chain};
 use super::error::GpuError;
 use super::fwid;
+use super::ocsp::{self, OcspQuestion};
 use super::revocation::RevocationInput;
 use super::roots::{NvidiaRoots, Roots};
 use claims::UnixTime;
@@ -19,6 +20,8 @@ use rustls::pki_types::pem::PemObject;
 pub const MAX_CHAIN: usize = 64 * 1024;
 /// Certificates of a device chain.
 const LENGTH: usize = 5;
+/// Certificates that the device makes itself, so that no responder knows them: the leaf.
+const OWN: usize = 1;
 /// Most certificates that are taken out of a text.
 const MAX_CERTIFICATES: usize = 8;
 
@@ -80,6 +83,11 @@ impl DeviceChain {
         &self.certificates
     }
 
+    /// What to ask a responder: about every certificate that verification wants a state of.
+    pub fn ocsp_questions(&self) -> Vec<OcspQuestion> {
+        ocsp::questions(&self.certificates, OWN)
+    }
+
     /// Verifies the chain and its revocation state. Production gives [`NvidiaRoots`].
     pub fn verify<R: Roots>(
         &self,
@@ -111,8 +119,7 @@ fn attested<R: Roots>(
     now: UnixTime,
 ) -> Result<VerifiedChain<R>, GpuError> {
     let certificates = verify_chain(&chain.certificates, LENGTH..=LENGTH, &roots.device(), now)?;
-    // The device makes its leaf itself, so no responder knows it.
-    let revocation = revocation.check(&certificates, 1, now)?;
+    let revocation = revocation.check(&certificates, OWN, now)?;
     let device = Device::read(&certificates)?;
     Ok(VerifiedChain { roots: roots.clone(), device, revocation, checked_at: now })
 }

@@ -84,6 +84,7 @@ fn a_machine_is_bound() {
     let exactly = |ids: Vec<String>| Promised { identities: Identities::Exactly(ids), ..promised(2) };
     assert!(bind(cpu_of(&devices), devices.clone(), &exactly(ids.clone())).is_ok());
     let error = bind(cpu_of(&devices), devices.clone(), &exactly(vec![ids[0].clone(), "43".repeat(9)])).unwrap_err();
+    assert!(matches!(&error, CompositeError::Missing { id } if *id == "43".repeat(9)));
     assert_eq!(error.finding().unwrap().wanted, "43".repeat(9));
     assert_eq!(error.code(), Code::CompositeDevices);
     assert_eq!(refused(cpu_of(&devices), devices, &exactly(vec![ids[1].clone()])), devices_error("Extra"));
@@ -271,6 +272,9 @@ fn the_text_around_devices_has_one_form() {
         assert!(matches!(error, CompositeError::Text { .. }), "{bad}: {error}");
         assert_eq!(error.code(), Code::GpuFormat);
     }
+    // The text is in its form, the evidence in it is not.
+    let short = "{\"nvidia\": {\"device_evidence_list\": [{\"arch\": \"HOPPER\", \"evidence\": \"EeAB\", \"certificate\": \"\"}]}}";
+    assert!(matches!(kbs::devices(short), Err(CompositeError::Device(_))));
     let long = format!("{{\"nvidia\": {}}}", " ".repeat(3 * 1024 * 1024));
     assert_eq!(kbs::devices(&long).unwrap_err().code(), Code::GpuFormat);
     let short = RuntimeData { nonce: "AAAA".to_owned(), ..runtime() };

@@ -1,5 +1,6 @@
 //! Administrators' part of the KBS protocol: secrets in and out of the store.
 
+use super::confide::number;
 use super::gate::{Admin, Scope};
 use super::refusal::Refusal;
 use super::{Answer, Call, Table};
@@ -23,6 +24,9 @@ pub(crate) fn register(table: Table) -> Table {
     )
 }
 
+/// Header of an answer that names the version stored.
+const VERSION: &str = "confide-version";
+
 /// The audit entry of an administrator's change.
 #[derive(Serialize)]
 pub(super) struct Change<'a> {
@@ -41,8 +45,9 @@ async fn put(app: Arc<App>, admin: Admin, call: Call) -> Answer {
         return Err(Refusal::of(Code::Format, "an empty secret is a mistake"));
     }
     let value = Secret::new(call.body.to_vec());
-    let (log, vault, now) = (Arc::clone(&app.store.audit), Arc::clone(&app.vault), app.clock.now());
-    app.store
+    let (log, vault, now) = (Arc::clone(&app.store.audit), Arc::clone(&app.store.vault), app.clock.now());
+    let version = app
+        .store
         .write(move |connection| {
             let version = secrets::put(connection, &vault, &path, &value, now)?;
             let facts = Change {
@@ -53,26 +58,30 @@ async fn put(app: Arc<App>, admin: Admin, call: Call) -> Answer {
                 version: Some(version),
                 changed: true,
             };
-            log.append(connection, now, Kind::Admin, "", &facts)
+            log.append(connection, now, Kind::Admin, "", &facts)?;
+            Ok(version)
         })
         .await?;
     app.metrics.resource_writes.add();
-    Ok(empty())
+    let mut answer = empty();
+    answer.headers_mut().insert(VERSION, HeaderValue::from(version));
+    Ok(answer)
 }
 
 async fn delete(app: Arc<App>, admin: Admin, call: Call) -> Answer {
     let path = path(&call)?;
+    let version = number(&call.query, "version")?;
     let (log, now) = (Arc::clone(&app.store.audit), app.clock.now());
     let changed = app
         .store
         .write(move |connection| {
-            let changed = secrets::delete(connection, &path, now)?;
+            let changed = secrets::delete(connection, &path, version, now)? > 0;
             let facts = Change {
                 admin: admin.name(),
                 peer: call.peer.to_string(),
                 action: "delete secret",
                 object: path.as_str(),
-                version: None,
+                version,
                 changed,
             };
             log.append(connection, now, Kind::Admin, "", &facts)?;

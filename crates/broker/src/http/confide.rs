@@ -6,9 +6,10 @@ use super::protocol::strict;
 use super::refusal::Refusal;
 use super::{Answer, Call, Table, json};
 use crate::app::App;
+use crate::ledger::Stored as Row;
 use crate::path::ResourcePath;
 use crate::policy::Mode;
-use crate::store::audit::{self, Kind, Row};
+use crate::store::audit::{self, Kind};
 use crate::store::{rules, secrets};
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -33,10 +34,9 @@ pub(crate) fn register(table: Table) -> Table {
         .guarded(Scope::Change, "DELETE", "/confide/v0/references/{id}", remove_reference)
         .guarded(Scope::Change, "POST", "/confide/v0/sites", add_site)
         .guarded(Scope::Look, "GET", "/confide/v0/resources", list_resources)
+        .guarded(Scope::Look, "GET", "/confide/v0/resources/{*path}", list_versions)
         .guarded(Scope::Look, "GET", "/confide/v0/decisions", list_decisions)
         .guarded(Scope::Look, "GET", "/confide/v0/decisions/{id}", show_decision)
-        .guarded(Scope::Look, "GET", "/confide/v0/audit", show_audit)
-        .guarded(Scope::Look, "GET", "/confide/v0/audit/verify", verify_audit)
 }
 
 pub(crate) async fn healthz(_: Arc<App>, _: Call) -> Answer {
@@ -60,7 +60,7 @@ async fn status(app: Arc<App>, _: Admin, _: Call) -> Answer {
     let (rules, secrets, head) = app
         .store
         .read(move |connection| {
-            Ok((rules::all(connection)?.len(), secrets::list(connection)?.len(), log.head(connection)?))
+            Ok((rules::all(connection)?.len(), secrets::list(connection)?.len(), log.reader().head(connection)?))
         })
         .await?;
     let counters: serde_json::Map<String, Value> =
@@ -76,7 +76,7 @@ async fn status(app: Arc<App>, _: Admin, _: Call) -> Answer {
             "protocols": ["0.4.0", "0.2.0"],
             "references": rules,
             "resources": secrets,
-            "audit": {"sequence": head.0, "head": Digest256(head.1)},
+            "audit": {"sequence": head.size, "head": head.root},
             "counters": counters,
         }),
     )
@@ -168,6 +168,17 @@ async fn list_resources(app: Arc<App>, _: Admin, _: Call) -> Answer {
     json(StatusCode::OK, &object!({"resources": list}))
 }
 
+async fn list_versions(app: Arc<App>, _: Admin, call: Call) -> Answer {
+    let path =
+        ResourcePath::parse(&call.rest).map_err(|code| Refusal::of(code, "a resource path is REPOSITORY/TYPE/TAG"))?;
+    let name = path.to_string();
+    let versions = app.store.read(move |connection| secrets::versions(connection, &path)).await?;
+    if versions.is_empty() {
+        return Err(Refusal::of(Code::Absent, "there is no such secret"));
+    }
+    json(StatusCode::OK, &object!({"path": name, "versions": versions}))
+}
+
 async fn list_decisions(app: Arc<App>, _: Admin, call: Call) -> Answer {
     let before = number(&call.query, "before")?.unwrap_or(i64::MAX as u64);
     let limit = limit(&call.query)?;
@@ -179,35 +190,8 @@ async fn list_decisions(app: Arc<App>, _: Admin, call: Call) -> Answer {
 async fn show_decision(app: Arc<App>, _: Admin, call: Call) -> Answer {
     let id = call.rest.clone();
     let row = app.store.read(move |connection| audit::decision(connection, &id)).await?;
-    let row = row
-        .filter(|row| !row.decision.is_empty())
-        .ok_or_else(|| Refusal::of(Code::Absent, "there is no such decision"))?;
+    let row = row.ok_or_else(|| Refusal::of(Code::Absent, "there is no such decision"))?;
     json(StatusCode::OK, &body(&row))
-}
-
-async fn show_audit(app: Arc<App>, _: Admin, call: Call) -> Answer {
-    let first = number(&call.query, "from")?.unwrap_or(1);
-    let limit = limit(&call.query)?;
-    let rows = app.store.read(move |connection| audit::range(connection, first, limit)).await?;
-    let list: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            // The body as text: its exact bytes are what the chain is over.
-            object!({"sequence": row.sequence, "body": row.body, "previous": hex::encode(&row.previous),
-                "hash": hex::encode(&row.hash)})
-        })
-        .collect();
-    json(StatusCode::OK, &object!({"entries": list}))
-}
-
-async fn verify_audit(app: Arc<App>, _: Admin, _: Call) -> Answer {
-    let log = Arc::clone(&app.store.audit);
-    let verdict = app.store.read(move |connection| log.verify(connection)).await?;
-    json(
-        StatusCode::OK,
-        &object!({"ok": verdict.bad.is_none(), "entries": verdict.entries, "head": verdict.head,
-        "bad": verdict.bad}),
-    )
 }
 
 fn summary(rule: &rules::Rule) -> Value {
@@ -251,7 +235,7 @@ pub(super) fn number(query: &str, name: &str) -> Result<Option<u64>, Refusal> {
     }
 }
 
-fn limit(query: &str) -> Result<u32, Refusal> {
+pub(super) fn limit(query: &str) -> Result<u32, Refusal> {
     let limit = number(query, "limit")?.unwrap_or(100);
     Ok(u32::try_from(limit).unwrap_or(PAGE).clamp(1, PAGE))
 }

@@ -7,8 +7,10 @@
 
 pub(crate) mod admin;
 pub(crate) mod attest;
+pub(crate) mod audit;
 pub(crate) mod confide;
 pub(crate) mod gate;
+mod openapi;
 pub(crate) mod policies;
 pub(crate) mod protocol;
 pub(crate) mod reference;
@@ -140,6 +142,17 @@ impl Table {
         self
     }
 
+    /// Adds the route that describes all others, and itself.
+    fn describe(self) -> Self {
+        let route = Route { method: "GET", path: "/openapi.json", access: Access::Public };
+        let described: Vec<Route> = self.routes.iter().copied().chain([route]).collect();
+        let document = Arc::new(openapi::document(&described));
+        self.add(route, move |_| {
+            let document = Arc::clone(&document);
+            async move { json(StatusCode::OK, document.as_ref()) }
+        })
+    }
+
     pub(crate) fn finish(self) -> (Router, Vec<Route>) {
         let absent = || async { Refusal::of(Code::Route, "no such endpoint").into_response() };
         let router = self.router.fallback(absent).method_not_allowed_fallback(|| async { wrong_method() });
@@ -151,12 +164,14 @@ impl Table {
 pub(crate) fn routes(app: Arc<App>) -> (Router, Vec<Route>) {
     let table = Table::new(app)
         .open(Access::Public, "GET", "/healthz", confide::healthz)
+        .open(Access::Public, "GET", "/readyz", audit::readyz)
         .open(Access::Public, "GET", "/metrics", confide::metrics)
         .open(Access::Public, "GET", "/.well-known/jwks.json", confide::key_set)
         .open(Access::Public, "POST", "/kbs/v0/auth", attest::auth)
         .open(Access::Public, "POST", "/kbs/v0/attest", attest::attest)
         .open(Access::Guest, "GET", "/kbs/v0/resource/{*path}", resource::fetch);
-    reference::register(policies::register(confide::register(admin::register(table)))).finish()
+    let table = reference::register(policies::register(confide::register(admin::register(table))));
+    audit::register(table).describe().finish()
 }
 
 pub(crate) fn wrong_method() -> Response {

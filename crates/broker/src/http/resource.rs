@@ -22,7 +22,7 @@ use crate::store::audit::{Kind, Log};
 use crate::store::secrets::{self, Sealed, Vault};
 use crate::store::{StoreError, leases, rules, sessions};
 use crate::token::Session;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use claims::{ChipId, Code, Digest256, Secret, UnixTime};
 use rusqlite::Connection;
 use serde::Serialize;
@@ -46,11 +46,12 @@ impl Released {
 pub(crate) async fn fetch(app: Arc<App>, call: Call) -> Answer {
     let resource =
         ResourcePath::parse(&call.rest).map_err(|code| Refusal::of(code, "a resource path is REPOSITORY/TYPE/TAG"))?;
+    let version = super::confide::number(&call.query, "version")?;
     let now = app.clock.now();
     let session = session(&app, &call, now).await?;
     app.metrics.policy_evaluations.add();
     let id = decision_id().map_err(|code| Refusal::of(code, "try again later"))?;
-    let outcome = decided(&app, &call, &session, &resource, &id, now).await?;
+    let outcome = decided(&app, &call, &session, &resource, version, &id, now).await?;
     let (permit, sealed) = match outcome {
         Ok((permit, Some(sealed))) => (permit, sealed),
         Ok((_, None)) => {
@@ -67,7 +68,7 @@ pub(crate) async fn fetch(app: Arc<App>, call: Call) -> Answer {
         }
     };
     app.metrics.policy_approvals.add();
-    let vault = Arc::clone(&app.vault);
+    let vault = Arc::clone(&app.store.vault);
     let released = Released::open(&vault, &permit, sealed)?;
     let recipient = Recipient::parse(&session.key, session.old)
         .map_err(|_| Refusal::of(Code::Format, "the guest's key is not one that secrets can be encrypted to"))?;
@@ -77,7 +78,11 @@ pub(crate) async fn fetch(app: Arc<App>, call: Call) -> Answer {
     })?;
     app.metrics.resource_reads.add();
     tracing::info!(decision = id, session = session.decision, "released");
-    json(StatusCode::OK, &jwe)
+    let mut answer = json(StatusCode::OK, &jwe)?;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        answer.headers_mut().insert(super::audit::DECISION, id);
+    }
+    Ok(answer)
 }
 
 /// Asks policies, off the runtime's threads, then rules, in the transaction that writes the decision down. Where policies
@@ -87,6 +92,7 @@ async fn decided(
     call: &Call,
     session: &Session,
     resource: &ResourcePath,
+    version: Option<u64>,
     id: &str,
     now: UnixTime,
 ) -> Result<Result<(Permit, Option<Sealed>), Code>, Refusal> {
@@ -112,6 +118,7 @@ async fn decided(
             facts: Facts::new(call, session, resource),
             session: session.clone(),
             resource: resource.clone(),
+            version,
             opinion,
             epoch,
             ruled,
@@ -131,7 +138,7 @@ fn query(text: &str) -> Value {
 }
 
 /// The session of a request. The cookie counts first; a token beside it must be of the same session.
-async fn session(app: &App, call: &Call, now: UnixTime) -> Result<Session, Refusal> {
+pub(super) async fn session(app: &App, call: &Call, now: UnixTime) -> Result<Session, Refusal> {
     let by_cookie = match protocol::cookie(&call.headers) {
         None => None,
         Some(cookie) => {
@@ -159,6 +166,8 @@ struct Settle {
     id: String,
     session: Session,
     resource: ResourcePath,
+    /// The version asked for; the newest otherwise.
+    version: Option<u64>,
     facts: Facts,
     /// What policies said, when the store had this number, and whether rules named the resource then.
     opinion: Opinion,
@@ -186,7 +195,7 @@ impl Settle {
         };
         let decision = combine(ruled, &self.opinion, &self.resource);
         // Looked up either way, so that time does not tell whether it exists.
-        let sealed = secrets::fetch(connection, &self.resource)?;
+        let sealed = secrets::fetch(connection, &self.resource, self.version)?;
         self.facts.trace = decision.trace;
         self.facts.policies = self.opinion.trace;
         let outcome = match (decision.outcome, decision.permit) {

@@ -20,7 +20,7 @@ async fn started() -> Started {
     let place = tempfile::tempdir().unwrap();
     let facts = init(&place.path().join("broker"), &InitOptions::default()).unwrap();
     let settings = Settings::load(&facts.settings).unwrap();
-    let keys = Keys::load(&settings.folder).unwrap();
+    let keys = Keys::load(&settings.folder, &settings.master).unwrap();
     let app = App::start(settings, &keys, Verifiers::default()).await.unwrap();
     Started { app, admin_key: std::fs::read(&facts.admin_key).unwrap(), _place: place }
 }
@@ -74,11 +74,14 @@ async fn every_route_for_administrators_refuses_everybody_else() {
     let open: Vec<_> = list.iter().filter(|route| !guarded(route.access)).map(|route| route.path).collect();
     let wanted = [
         "/healthz",
+        "/readyz",
         "/metrics",
         "/.well-known/jwks.json",
         "/kbs/v0/auth",
         "/kbs/v0/attest",
         "/kbs/v0/resource/{*path}",
+        "/confide/v0/receipts/{id}",
+        "/openapi.json",
     ];
     assert_eq!(open, wanted);
 }
@@ -92,6 +95,33 @@ async fn the_reference_page_names_every_route() {
         let path = route.path.replace("{*", "{");
         assert!(page.contains(&format!("`{} {path}`", route.method)), "the page lacks `{} {path}`", route.method);
     }
+}
+
+#[tokio::test]
+async fn the_openapi_document_has_every_route_and_says_who_may_call_it() {
+    let started = started().await;
+    let (router, list) = routes(Arc::clone(&started.app));
+    let request = HttpRequest::builder().uri("/openapi.json").body(Body::empty()).unwrap();
+    let response = router.oneshot(request).await.unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(document["openapi"], "3.0.3");
+    let mut names = std::collections::BTreeSet::new();
+    for route in &list {
+        let path = route.path.replace("{*", "{");
+        let operation = &document["paths"][&path][route.method.to_lowercase()];
+        assert!(operation.is_object(), "{route:?}");
+        assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
+        assert_eq!(operation["security"] == serde_json::json!([]), route.access == Access::Public, "{route:?}");
+        let parameters = operation["parameters"].as_array().unwrap();
+        assert_eq!(parameters.len(), path.matches('{').count(), "{route:?}");
+        for scheme in operation["security"].as_array().unwrap().iter().flat_map(|one| one.as_object().unwrap().keys()) {
+            assert!(document["components"]["securitySchemes"][scheme].is_object(), "{scheme}");
+        }
+    }
+    let described: usize =
+        document["paths"].as_object().unwrap().values().map(|at| at.as_object().unwrap().len()).sum();
+    assert_eq!(described, list.len(), "nothing is described that is not served");
 }
 
 #[tokio::test]

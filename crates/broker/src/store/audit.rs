@@ -1,20 +1,31 @@
-//! The audit log: append-only, each entry chained to the one before, the head sealed with a key of the broker.
+//! The audit log: entries, the nodes of the Merkle tree over them, and a signed head for each commit.
 //!
 //! *Takes* entries from the transaction whose change they describe.
-//! *Guarantees* that an edited, removed, reordered or cut-off entry is found by [`verify`].
+//! *Guarantees* that an edited, removed, reordered or cut-off entry is found by [`Log::verify`], and that an append
+//! costs O(log n) rows.
 //! *Does not check* a rollback of the whole database: who keeps heads elsewhere compares them.
 
 use super::StoreError;
-use crate::keys::Master;
-use aws_lc_rs::{digest, hmac};
+use crate::keys::Keys;
+use crate::ledger::merkle::{Edge, consistency_proof, inclusion_proof, leaf_hash};
+use crate::ledger::{Auditor, Authority, Bad, Head, Kept, Receipt, Signer, Stored, Verdict};
 use claims::{Digest256, UnixTime};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-const DOMAIN: &[u8] = b"confide/audit/v1\0";
-const HEAD: &str = "audit_head";
-const FIRST: [u8; 32] = [0; 32];
+/// Entries, nodes above the leaves, heads.
+pub(super) const TABLES: &str = "
+CREATE TABLE audit (
+    sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, decision TEXT NOT NULL,
+    body TEXT NOT NULL, leaf BLOB NOT NULL) STRICT;
+CREATE INDEX audit_decision ON audit (decision);
+CREATE TABLE audit_nodes (
+    level INTEGER NOT NULL, place INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (level, place)) STRICT, WITHOUT ROWID;
+CREATE TABLE audit_heads (size INTEGER PRIMARY KEY, root BLOB NOT NULL, signature BLOB NOT NULL) STRICT;";
+
+/// The tree's right edge, in `meta`: changed with each entry, so that a piece of work that is undone takes it back.
+const EDGE: &str = "audit_edge";
 
 /// What an entry is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +41,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
             Self::Attest => "attest",
@@ -40,22 +51,39 @@ impl Kind {
     }
 }
 
-/// Writes entries; holds the key that seals the head.
+/// Writes entries; holds the key that signs heads.
 pub(crate) struct Log {
-    key: hmac::Key,
+    signer: Signer,
+    reader: Reader,
 }
 
 impl Log {
-    pub(super) fn new(master: &Master) -> Self {
-        Self { key: master.derive("audit-head").expose(|key| hmac::Key::new(hmac::HMAC_SHA256, key)) }
+    pub(super) fn new(keys: &Keys) -> Result<Self, StoreError> {
+        let signer = Signer::new(&keys.audit_key, &keys.identity)?;
+        let authority = Authority::attested(keys.identity, &keys.audit_chain)?;
+        if signer.authority(keys.identity) != authority {
+            // Heads would be signed that nobody believes.
+            return Err(StoreError::Damaged { what: "audit key: it is not the one of its certificate" });
+        }
+        Ok(Self { signer, reader: Reader { authority } })
     }
 
     /// Starts the log of a new store, so that a log without a head is damaged, never new.
     pub(super) fn begin(&self, connection: &Connection) -> Result<(), StoreError> {
-        self.seal_head(connection, 0, &FIRST)
+        keep_edge(connection, &Edge::default())?;
+        self.sign(connection, &Edge::default())
     }
 
-    /// Appends an entry inside the caller's transaction.
+    /// Refuses a log whose edge is not under its newest head: its entries would be signed anew, whatever they are now.
+    pub(super) fn resume(&self, connection: &Connection) -> Result<(), StoreError> {
+        let (head, edge) = (self.reader.head(connection)?, edge(connection)?);
+        if head == (Head { size: edge.size(), root: edge.root() }) {
+            return Ok(());
+        }
+        Err(StoreError::Damaged { what: "audit log: it differs from its signed head" })
+    }
+
+    /// Appends an entry inside the caller's transaction; its number.
     pub(crate) fn append(
         &self,
         connection: &Connection,
@@ -64,8 +92,8 @@ impl Log {
         decision: &str,
         facts: &impl Serialize,
     ) -> Result<u64, StoreError> {
-        let (last, previous) = self.head(connection)?;
-        let sequence = last.saturating_add(1);
+        let mut edge = edge(connection)?;
+        let sequence = edge.size().saturating_add(1);
         let damaged = || StoreError::Damaged { what: "audit entry" };
         let Ok(Value::Object(mut body)) = serde_json::to_value(facts) else { return Err(damaged()) };
         body.insert("sequence".into(), sequence.into());
@@ -74,196 +102,205 @@ impl Log {
         body.insert("decision".into(), decision.into());
         let body = claims::json::canonical(&body).map_err(|_| damaged())?;
         let body = String::from_utf8(body).map_err(|_| damaged())?;
-        let hash = chain(&previous, &body);
+        let leaf = leaf_hash(body.as_bytes());
         connection
-            .prepare_cached(
-                "INSERT INTO audit (sequence, kind, decision, body, previous, hash) VALUES (?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![sequence.cast_signed(), kind.name(), decision, body, previous, hash])?;
-        self.seal_head(connection, sequence, &hash)?;
+            .prepare_cached("INSERT INTO audit (sequence, kind, decision, body, leaf) VALUES (?, ?, ?, ?, ?)")?
+            .execute(params![sequence.cast_signed(), kind.name(), decision, body, leaf.0])?;
+        // The leaf itself stands beside its entry.
+        for (level, place, hash) in edge.push(leaf).into_iter().skip(1) {
+            connection
+                .prepare_cached("INSERT INTO audit_nodes (level, place, hash) VALUES (?, ?, ?)")?
+                .execute(params![level, place.cast_signed(), hash.0])?;
+        }
+        keep_edge(connection, &edge)?;
         Ok(sequence)
     }
 
-    /// Sequence number and hash of the last entry, as sealed.
-    pub(crate) fn head(&self, connection: &Connection) -> Result<(u64, [u8; 32]), StoreError> {
-        let damaged = || StoreError::Damaged { what: "audit head" };
-        let sealed: Vec<u8> = connection
-            .prepare_cached("SELECT value FROM meta WHERE name = ?")?
-            .query_row([HEAD], |row| row.get(0))
-            .optional()?
-            .ok_or_else(damaged)?;
-        let (message, tag) = sealed.split_at_checked(40).ok_or_else(damaged)?;
-        hmac::verify(&self.key, message, tag).map_err(|_| damaged())?;
-        let (sequence, hash) = message.split_first_chunk::<8>().ok_or_else(damaged)?;
-        Ok((u64::from_be_bytes(*sequence), hash.try_into().map_err(|_| damaged())?))
+    /// Signs a head over what was appended since the last one. Called before each commit, so that a group of decisions
+    /// costs one signature, and none is on disk without one.
+    pub(super) fn settle(&self, connection: &Connection) -> Result<(), StoreError> {
+        let edge = edge(connection)?;
+        let signed: Option<i64> =
+            connection.prepare_cached("SELECT max(size) FROM audit_heads")?.query_row([], |row| row.get(0))?;
+        if signed == Some(edge.size().cast_signed()) { Ok(()) } else { self.sign(connection, &edge) }
     }
 
-    fn seal_head(&self, connection: &Connection, sequence: u64, hash: &[u8; 32]) -> Result<(), StoreError> {
-        let message = [sequence.to_be_bytes().as_slice(), hash].concat();
-        let tag = hmac::sign(&self.key, &message);
-        let sealed = [&message, tag.as_ref()].concat();
+    /// What reads the log.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    fn sign(&self, connection: &Connection, edge: &Edge) -> Result<(), StoreError> {
+        let (size, root) = (edge.size(), edge.root());
+        let signature = self.signer.sign(&Head { size, root });
         connection
-            .prepare_cached(
-                "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-            )?
-            .execute(params![HEAD, sealed])?;
+            .prepare_cached("INSERT INTO audit_heads (size, root, signature) VALUES (?, ?, ?)")?
+            .execute(params![size.cast_signed(), root.0, signature])?;
         Ok(())
+    }
+}
+
+/// Reads and checks a log; knows the public key only.
+pub(crate) struct Reader {
+    pub(crate) authority: Authority,
+}
+
+impl Reader {
+    /// The newest head.
+    pub(crate) fn head(&self, connection: &Connection) -> Result<Head, StoreError> {
+        self.newest(connection).map(|(head, _)| head)
+    }
+
+    /// The newest head as text.
+    pub(crate) fn head_text(&self, connection: &Connection) -> Result<String, StoreError> {
+        self.newest(connection).map(|(head, signature)| self.authority.text(&head, &signature))
+    }
+
+    /// Proof that the log of the newest head extends the one of `old` entries.
+    pub(crate) fn consistency(&self, connection: &Connection, old: u64) -> Result<Vec<Digest256>, StoreError> {
+        let head = self.head(connection)?;
+        consistency_proof(old, head.size, &mut |level, place| node(connection, level, place))
+    }
+
+    /// The receipt of a decision, under the newest head; without the entry itself, which [`Receipt::with_entry`] adds.
+    pub(crate) fn receipt(&self, connection: &Connection, entry: &Stored) -> Result<Receipt, StoreError> {
+        let index = entry.sequence.saturating_sub(1);
+        let (head, signature) = self.newest(connection)?;
+        let proof = inclusion_proof(index, head.size, &mut |level, place| node(connection, level, place))?;
+        let leaf = leaf_hash(entry.body.as_bytes());
+        Ok(Receipt::new(&entry.decision, index, leaf, proof, self.authority.text(&head, &signature)))
     }
 
     /// Walks the whole log.
-    pub(crate) fn verify(&self, connection: &Connection) -> Result<Verdict, StoreError> {
-        let head = self.head(connection).ok();
+    pub(crate) fn verify(&self, connection: &Connection, kept: &Kept) -> Result<Verdict, StoreError> {
+        let mut statement = connection.prepare("SELECT size, root, signature FROM audit_heads ORDER BY size")?;
+        let mut heads = statement.query([])?;
+        let mut next_head = heads.next()?.map(read_head).transpose()?;
+        let mut newest = None;
+        let mut auditor = Auditor::new(kept);
         let mut statement =
-            connection.prepare("SELECT sequence, kind, decision, body, previous, hash FROM audit ORDER BY sequence")?;
+            connection.prepare("SELECT sequence, kind, decision, body, leaf FROM audit ORDER BY sequence")?;
         let mut rows = statement.query([])?;
-        let mut chain_so_far = Chain::default();
-        while let Some(row) = rows.next()? {
-            let entry = Row::read(row)?;
-            if let Err(problem) = chain_so_far.follow(&entry) {
-                return Ok(Verdict { entries: chain_so_far.sequence, head: chain_so_far.head(), bad: Some(problem) });
+        let mut so_far = Ok(());
+        while so_far.is_ok() {
+            while let Some((head, signature)) = next_head.take_if(|(head, _)| head.size <= auditor.entries()) {
+                so_far = so_far.and_then(|()| self.check(&mut auditor, &head, &signature));
+                newest = Some(head);
+                next_head = heads.next()?.map(read_head).transpose()?;
+            }
+            if so_far.is_ok() {
+                let Some(row) = rows.next()? else { break };
+                so_far = auditor.stored(&read(row)?);
             }
         }
-        let next = chain_so_far.sequence.saturating_add(1);
-        let bad = match head {
-            None => Some(Bad { sequence: next, problem: "the head is missing or its seal is broken" }),
-            Some((sequence, _)) if sequence > chain_so_far.sequence => {
-                Some(Bad { sequence: next, problem: "entries from here to the sealed head are missing" })
+        while let Some((head, signature)) = next_head {
+            // Heads of entries that are not there say how much is missing, where the signature is good.
+            if self.authority.verify_bare(&head, &signature).is_ok() {
+                newest = Some(head);
             }
-            Some((sequence, hash)) if sequence < chain_so_far.sequence || hash != chain_so_far.hash => {
-                Some(Bad { sequence, problem: "the log differs from its sealed head" })
-            }
-            Some(_) => None,
-        };
-        Ok(Verdict { entries: chain_so_far.sequence, head: chain_so_far.head(), bad })
+            next_head = heads.next()?.map(read_head).transpose()?;
+        }
+        Ok(auditor.finish(newest.as_ref(), so_far))
     }
-}
 
-/// An entry as stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) sequence: u64,
-    pub(crate) kind: String,
-    pub(crate) decision: String,
-    pub(crate) body: String,
-    pub(crate) previous: Vec<u8>,
-    pub(crate) hash: Vec<u8>,
-}
-
-impl Row {
-    fn read(row: &rusqlite::Row<'_>) -> Result<Self, StoreError> {
-        Ok(Self {
-            sequence: row.get::<_, i64>(0)?.cast_unsigned(),
-            kind: row.get(1)?,
-            decision: row.get(2)?,
-            body: row.get(3)?,
-            previous: row.get(4)?,
-            hash: row.get(5)?,
+    fn check(&self, auditor: &mut Auditor, head: &Head, signature: &[u8]) -> Result<(), Bad> {
+        auditor.head(head)?;
+        self.authority.verify_bare(head, signature).map_err(|_| Bad {
+            sequence: head.size.max(1),
+            through: head.size.max(1),
+            problem: "the head of the log up to here is not signed by the audit key",
         })
     }
-}
 
-/// What [`Log::verify`] found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Verdict {
-    /// Good entries from the start.
-    pub(crate) entries: u64,
-    /// Hash of the last good entry.
-    pub(crate) head: Digest256,
-    /// The first bad one.
-    pub(crate) bad: Option<Bad>,
-}
-
-/// The first entry that is not as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Bad {
-    /// Its number.
-    pub(crate) sequence: u64,
-    /// What is wrong.
-    pub(crate) problem: &'static str,
-}
-
-#[derive(Default)]
-struct Chain {
-    sequence: u64,
-    hash: [u8; 32],
-}
-
-impl Chain {
-    fn head(&self) -> Digest256 {
-        Digest256(self.hash)
+    fn newest(&self, connection: &Connection) -> Result<(Head, Vec<u8>), StoreError> {
+        let damaged = || StoreError::Damaged { what: "audit head" };
+        let mut statement =
+            connection.prepare_cached("SELECT size, root, signature FROM audit_heads ORDER BY size DESC LIMIT 1")?;
+        let mut rows = statement.query([])?;
+        let (head, signature) = read_head(rows.next()?.ok_or_else(damaged)?)?;
+        self.authority.verify_bare(&head, &signature).map_err(|_| damaged())?;
+        Ok((head, signature))
     }
-
-    fn follow(&mut self, entry: &Row) -> Result<(), Bad> {
-        let expected = self.sequence.saturating_add(1);
-        let bad = |problem| Err(Bad { sequence: expected, problem });
-        if entry.sequence != expected {
-            return bad("the entry is missing");
-        }
-        if entry.previous != self.hash {
-            return bad("the entry does not follow the one before");
-        }
-        let hash = chain(&self.hash, &entry.body);
-        if entry.hash != hash {
-            return bad("the entry was changed");
-        }
-        let body: Map<String, Value> = serde_json::from_str(&entry.body).unwrap_or_default();
-        let says = |name: &str, value: &Value| body.get(name) == Some(value);
-        if !says("sequence", &entry.sequence.into())
-            || !says("kind", &entry.kind.as_str().into())
-            || !says("decision", &entry.decision.as_str().into())
-        {
-            return bad("the entry's columns differ from its body");
-        }
-        *self = Self { sequence: expected, hash };
-        Ok(())
-    }
-}
-
-fn chain(previous: &[u8; 32], body: &str) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(DOMAIN);
-    context.update(previous);
-    context.update(body.as_bytes());
-    let mut hash = [0; 32];
-    hash.copy_from_slice(context.finish().as_ref());
-    hash
 }
 
 /// Entries from `first` on, in order.
-pub(crate) fn range(connection: &Connection, first: u64, limit: u32) -> Result<Vec<Row>, StoreError> {
+pub(crate) fn range(connection: &Connection, first: u64, limit: u32) -> Result<Vec<Stored>, StoreError> {
     collect(
         connection,
-        "SELECT sequence, kind, decision, body, previous, hash FROM audit WHERE sequence >= ? ORDER BY sequence LIMIT ?",
+        "SELECT sequence, kind, decision, body, leaf FROM audit WHERE sequence >= ? ORDER BY sequence LIMIT ?",
         params![first.cast_signed(), limit],
     )
 }
 
 /// The latest decisions (attestations and releases) before `before`, newest first.
-pub(crate) fn decisions(connection: &Connection, before: u64, limit: u32) -> Result<Vec<Row>, StoreError> {
+pub(crate) fn decisions(connection: &Connection, before: u64, limit: u32) -> Result<Vec<Stored>, StoreError> {
     collect(
         connection,
-        "SELECT sequence, kind, decision, body, previous, hash FROM audit
+        "SELECT sequence, kind, decision, body, leaf FROM audit
          WHERE sequence < ? AND kind IN ('attest', 'release') ORDER BY sequence DESC LIMIT ?",
         params![before.cast_signed(), limit],
     )
 }
 
 /// The entry of one decision.
-pub(crate) fn decision(connection: &Connection, id: &str) -> Result<Option<Row>, StoreError> {
+pub(crate) fn decision(connection: &Connection, id: &str) -> Result<Option<Stored>, StoreError> {
+    if id.is_empty() {
+        // What is no decision, as a change by an administrator, has an empty name.
+        return Ok(None);
+    }
     let rows = collect(
         connection,
-        "SELECT sequence, kind, decision, body, previous, hash FROM audit WHERE decision = ? ORDER BY sequence LIMIT 1",
+        "SELECT sequence, kind, decision, body, leaf FROM audit WHERE decision = ? ORDER BY sequence LIMIT 1",
         params![id],
     )?;
     Ok(rows.into_iter().next())
 }
 
-fn collect(connection: &Connection, query: &str, values: impl rusqlite::Params) -> Result<Vec<Row>, StoreError> {
+fn edge(connection: &Connection) -> Result<Edge, StoreError> {
+    let bytes: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT value FROM meta WHERE name = ?")?
+        .query_row([EDGE], |row| row.get(0))
+        .optional()?;
+    bytes.and_then(|bytes| Edge::from_bytes(&bytes)).ok_or(StoreError::Damaged { what: "edge of the audit log" })
+}
+
+fn keep_edge(connection: &Connection, edge: &Edge) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2")?
+        .execute(params![EDGE, edge.to_bytes()])?;
+    Ok(())
+}
+
+/// The node of a complete subtree.
+fn node(connection: &Connection, level: u32, place: u64) -> Result<Digest256, StoreError> {
+    let (query, values) = match level {
+        0 => ("SELECT leaf FROM audit WHERE sequence = ?1 + ?2 + 1", params![level, place.cast_signed()]),
+        _ => ("SELECT hash FROM audit_nodes WHERE level = ?1 AND place = ?2", params![level, place.cast_signed()]),
+    };
+    let hash = connection.prepare_cached(query)?.query_row(values, |row| row.get(0)).optional()?;
+    hash.map(Digest256).ok_or(StoreError::Damaged { what: "node of the audit log" })
+}
+
+fn read_head(row: &rusqlite::Row<'_>) -> Result<(Head, Vec<u8>), StoreError> {
+    Ok((Head { size: row.get::<_, i64>(0)?.cast_unsigned(), root: Digest256(row.get(1)?) }, row.get(2)?))
+}
+
+fn read(row: &rusqlite::Row<'_>) -> Result<Stored, StoreError> {
+    Ok(Stored {
+        sequence: row.get::<_, i64>(0)?.cast_unsigned(),
+        kind: row.get(1)?,
+        decision: row.get(2)?,
+        body: row.get(3)?,
+        leaf: row.get(4)?,
+    })
+}
+
+fn collect(connection: &Connection, query: &str, values: impl rusqlite::Params) -> Result<Vec<Stored>, StoreError> {
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query(values)?;
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {
-        out.push(Row::read(row)?);
+        out.push(read(row)?);
     }
     Ok(out)
 }

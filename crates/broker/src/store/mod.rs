@@ -6,6 +6,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod leases;
+mod offline;
 pub(crate) mod policies;
 pub(crate) mod references;
 pub(crate) mod rules;
@@ -14,8 +15,12 @@ mod schema_policy;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
 pub(crate) mod token_keys;
+pub(crate) mod upkeep;
 
-use crate::keys::Master;
+pub use offline::{LogError, StoredLog};
+
+use crate::keys::Keys;
+use crate::ledger::LedgerError;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
@@ -37,7 +42,7 @@ pub enum StoreError {
     #[error("the database refused")]
     Sqlite(#[from] rusqlite::Error),
     /// The file has another schema.
-    #[error("the database has schema {got}, this program reads {wanted}")]
+    #[error("the database has schema {got}, this program reads schema {wanted}: use the program that made it")]
     Schema {
         /// Version found.
         got: i64,
@@ -50,6 +55,12 @@ pub enum StoreError {
         /// What.
         what: &'static str,
     },
+    /// The audit key cannot be used.
+    #[error("the audit log's key cannot be used")]
+    Ledger(#[from] LedgerError),
+    /// The master key is another one.
+    #[error("the master key is not the one that this store's secrets are under")]
+    MasterKey,
     /// The commit of a group failed.
     #[error("the database could not commit: {0}")]
     Commit(String),
@@ -74,11 +85,12 @@ pub(crate) struct Store {
     writer: mpsc::SyncSender<Job>,
     readers: Arc<Mutex<Vec<Connection>>>,
     pub(crate) audit: Arc<audit::Log>,
+    pub(crate) vault: Arc<secrets::Vault>,
 }
 
 impl Store {
     /// Makes an empty store.
-    pub(crate) fn create(folder: &Path, master: &Master) -> Result<(), StoreError> {
+    pub(crate) fn create(folder: &Path, keys: &Keys) -> Result<(), StoreError> {
         let path = folder.join(FILE_NAME);
         // SQLite gives its side files the mode of the main file, so the main file is made first, closed to others.
         let made = {
@@ -89,21 +101,26 @@ impl Store {
         let connection = open_for_writing(&path)?;
         schema::create(&connection)?;
         schema_policy::ensure(&connection)?;
-        audit::Log::new(master).begin(&connection)
+        secrets::begin(&connection, &keys.master)?;
+        audit::Log::new(keys)?.begin(&connection)
     }
 
     /// Opens the store and starts its writer.
-    pub(crate) fn open(folder: &Path, master: &Master) -> Result<Self, StoreError> {
+    pub(crate) fn open(folder: &Path, keys: &Keys) -> Result<Self, StoreError> {
         let path = folder.join(FILE_NAME);
         let connection = open_for_writing(&path)?;
         schema::check(&connection)?;
         schema_policy::ensure(&connection)?;
+        let audit = Arc::new(audit::Log::new(keys)?);
+        audit.resume(&connection)?;
+        let vault = Arc::new(secrets::Vault::open_store(&connection, &keys.master)?);
+        let log = Arc::clone(&audit);
         let (writer, jobs) = mpsc::sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || write_groups(&connection, &jobs))
+            .spawn(move || write_groups(&connection, &log, &jobs))
             .map_err(StoreError::Make)?;
-        Ok(Self { path, writer, readers: Arc::default(), audit: Arc::new(audit::Log::new(master)) })
+        Ok(Self { path, writer, readers: Arc::default(), audit, vault })
     }
 
     /// Runs `work` in a transaction and returns once that is durable.
@@ -186,10 +203,10 @@ fn in_savepoint<T>(
 }
 
 /// Takes what waits, up to [`GROUP`] pieces, and commits it at once: under load one flush to disk serves many callers.
-fn write_groups(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
+fn write_groups(connection: &Connection, log: &audit::Log, jobs: &mpsc::Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let mut replies = Vec::new();
-        let mut failure = connection.execute_batch("BEGIN IMMEDIATE").err();
+        let mut failure = connection.execute_batch("BEGIN IMMEDIATE").err().map(StoreError::from);
         let mut next = Some(first);
         while let Some(job) = next {
             // Without a transaction the work must not run at all: its savepoint alone would commit.
@@ -201,13 +218,17 @@ fn write_groups(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
             next = if replies.len() < GROUP { jobs.try_recv().ok() } else { None };
         }
         if failure.is_none() {
-            failure = connection.execute_batch("COMMIT").err();
+            let settled = log.settle(connection);
+            failure = settled.and_then(|()| Ok(connection.execute_batch("COMMIT")?)).err();
         }
         if let Some(error) = &failure {
             tracing::error!(%error, "the store could not commit");
             let _ = connection.execute_batch("ROLLBACK");
         }
-        let failure = failure.map(|error| error.to_string());
+        let failure = failure.map(|error| match error {
+            StoreError::Sqlite(error) => error.to_string(),
+            other => other.to_string(),
+        });
         for reply in replies {
             reply(failure.clone());
         }

@@ -4,10 +4,9 @@ use super::StoreError;
 use rusqlite::Connection;
 
 /// Version of the tables below.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
-BEGIN IMMEDIATE;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE rules (
     id BLOB PRIMARY KEY, name TEXT NOT NULL, site TEXT NOT NULL, added INTEGER NOT NULL,
@@ -17,8 +16,6 @@ CREATE TABLE rule_resources (
     resource TEXT NOT NULL, rule BLOB NOT NULL REFERENCES rules (id) ON DELETE CASCADE,
     PRIMARY KEY (resource, rule)) STRICT, WITHOUT ROWID;
 CREATE TABLE sites (host_data BLOB PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE secrets (
-    path TEXT PRIMARY KEY, version INTEGER NOT NULL, changed INTEGER NOT NULL, sealed BLOB) STRICT, WITHOUT ROWID;
 CREATE TABLE challenges (nonce BLOB PRIMARY KEY, expires INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX challenges_expires ON challenges (expires);
 CREATE TABLE sessions (id BLOB PRIMARY KEY, expires INTEGER NOT NULL, session TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -26,14 +23,14 @@ CREATE INDEX sessions_expires ON sessions (expires);
 CREATE TABLE leases (
     resource TEXT NOT NULL, report_id TEXT NOT NULL, until INTEGER NOT NULL,
     PRIMARY KEY (resource, report_id)) STRICT, WITHOUT ROWID;
-CREATE TABLE audit (
-    sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, decision TEXT NOT NULL,
-    body TEXT NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
-CREATE INDEX audit_decision ON audit (decision);
-COMMIT;";
+";
 
 pub(super) fn create(connection: &Connection) -> Result<(), StoreError> {
-    connection.execute_batch(TABLES)?;
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    for tables in [TABLES, super::secrets::TABLES, super::audit::TABLES] {
+        connection.execute_batch(tables)?;
+    }
+    connection.execute_batch("COMMIT")?;
     connection.pragma_update(None, "user_version", VERSION)?;
     Ok(())
 }

@@ -157,6 +157,7 @@ impl Client {
             request = request.header(*name, *value);
         }
         let request = request.header("host", "broker").body(Full::new(body.into())).unwrap();
+        self.sender.ready().await.unwrap();
         let response = self.sender.send_request(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();

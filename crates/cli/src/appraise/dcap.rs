@@ -6,10 +6,11 @@ use crate::collateral::{Form, Pieces, unusable};
 use crate::outcome::{Failure, Result};
 use attest::dcap::{
     Collateral, DcapError, Expected, ExpectedBody, PlatformRules, Quote, SgxExpected, TcbRules, TdxExpected, Tolerance,
+    VerifiedQuote,
 };
 use claims::dcap::{CollateralState, DcapBody, DcapClaims, TcbStatus};
 use claims::wanted::{IntelTcbWanted, SgxWanted, TdxWanted};
-use claims::{Allowed, Code, UnixTime};
+use claims::{Allowed, Code, ReportData, UnixTime};
 use serde_json::{Value, json};
 
 /// How long after a TCB recovery event collateral of before it is still taken without a word.
@@ -26,35 +27,47 @@ pub(super) fn looks_like(bytes: &[u8]) -> Option<Kind> {
 
 /// Verifies and appraises.
 pub(super) fn verify(kind: Kind, question: &Question<'_>) -> Result<Verdict> {
-    let quote = match Quote::parse(question.bytes) {
+    let expected = expected(kind, question)?;
+    let verified = match genuine(question.bytes, question)? {
+        Ok(verified) => verified,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let claims = json!(verified.claims());
+    Ok(match verified.appraise(&expected) {
+        Ok(appraised) => Ok(Accepted {
+            claims: json!(appraised.claims()),
+            not_compared: waived(appraised.waivers()),
+            facts: facts(appraised.claims()),
+            warnings: warnings(appraised.claims(), question.at),
+        }),
+        Err(error) => Err(Box::new(refusal(&error, question, claims, true))),
+    })
+}
+
+/// Whether a platform of Intel's signed a quote; what it says is not compared yet.
+pub(super) fn genuine(
+    bytes: &[u8],
+    question: &Question<'_>,
+) -> Result<std::result::Result<VerifiedQuote, Box<Refused>>> {
+    let quote = match Quote::parse(bytes) {
         Ok(quote) => quote,
         Err(error) => return Ok(Err(Box::new(refusal(&error, question, Value::Null, false)))),
     };
-    let claimed = json!(quote.claimed());
-    let refused = |error: DcapError, genuine| Ok(Err(Box::new(refusal(&error, question, claimed.clone(), genuine))));
-    let expected = expected(kind, question)?;
     let mut collateral = collateral(question.pieces)?;
-    if let Err(error) = collateral.add_chain_of(&quote) {
-        return refused(error, false);
-    }
-    let verified = collateral.verify().and_then(|collateral| quote.verify(&collateral, question.at));
-    let verified = match verified {
-        Ok(verified) => verified,
-        Err(error) => return refused(error, false),
-    };
-    match verified.appraise(&expected) {
-        Ok(appraised) => Ok(Ok(Accepted {
-            claims: json!(appraised.claims()),
-            not_compared: waived(appraised.waivers()),
-            facts: json!({
-                "tcb_status": appraised.claims().tcb.status,
-                "advisories": appraised.claims().tcb.advisories,
-                "collateral_until": appraised.claims().collateral.until,
-            }),
-            warnings: warnings(appraised.claims(), question.at),
-        })),
-        Err(error) => refused(error, true),
-    }
+    let verified = collateral
+        .add_chain_of(&quote)
+        .and_then(|()| collateral.verify())
+        .and_then(|collateral| quote.verify(&collateral, question.at));
+    Ok(verified.map_err(|error| Box::new(refusal(&error, question, json!(quote.claimed()), false))))
+}
+
+/// State of platform and collateral.
+pub(super) fn facts(claims: &DcapClaims) -> Value {
+    json!({
+        "tcb_status": claims.tcb.status,
+        "advisories": claims.tcb.advisories,
+        "collateral_until": claims.collateral.until,
+    })
 }
 
 /// Unverified claims.
@@ -82,35 +95,42 @@ fn collateral(pieces: &Pieces) -> Result<Collateral> {
 }
 
 fn expected(kind: Kind, question: &Question<'_>) -> Result<Expected> {
-    let why = question.wanted.reason();
     let wanted = &question.wanted;
     let report_data = match question.report_data {
         Some(data) => Allowed::only(data),
         None => Allowed::any("no --report-data was given"),
     };
-    let (body, tcb) = if kind == Kind::Sgx {
-        let values: SgxWanted = wanted.values(kind)?;
-        let floor = values.isv_svn.unwrap_or(0);
-        let mrenclave = wanted.allowed(values.mrenclave);
-        let (mrsigner, product) = (wanted.allowed(values.mrsigner), wanted.allowed(values.isv_prod_id));
-        let mut expected = SgxExpected::strict(mrenclave, mrsigner, product, floor);
-        expected.debugging = debugging(question);
-        (ExpectedBody::Sgx(Box::new(expected)), values.tcb)
-    } else {
-        let values: TdxWanted = wanted.values(kind)?;
-        let rtmr = [values.rtmr0, values.rtmr1, values.rtmr2, values.rtmr3].map(|values| wanted.allowed(values));
-        let mut expected = TdxExpected::strict(wanted.allowed(values.mr_td), rtmr);
-        expected.debugging = debugging(question);
-        expected.mr_config_id = wanted.allowed(values.mr_config_id);
-        expected.mr_owner = wanted.allowed(values.mr_owner);
-        expected.mr_owner_config = wanted.allowed(values.mr_owner_config);
-        if let Wanted::Any { reason } = wanted {
-            // Debugging, migration and service domains stay refused: they are no matter of reference values.
-            expected.sept_ve = Tolerance::Tolerated { reason: reason.clone() };
-        }
-        (ExpectedBody::Tdx(Box::new(expected)), values.tcb)
-    };
-    Ok(Expected { report_data, tcb: rules(&tcb, question)?, platform: PlatformRules::any(&why), body })
+    if kind == Kind::Tdx {
+        return td_expected(wanted.values(kind)?, report_data, question);
+    }
+    let values: SgxWanted = wanted.values(kind)?;
+    let (mrenclave, mrsigner) = (wanted.allowed(values.mrenclave), wanted.allowed(values.mrsigner));
+    let product = wanted.allowed(values.isv_prod_id);
+    let mut expected = SgxExpected::strict(mrenclave, mrsigner, product, values.isv_svn.unwrap_or(0));
+    expected.debugging = debugging(question);
+    let (tcb, platform) = (rules(&values.tcb, question)?, PlatformRules::any(&wanted.reason()));
+    Ok(Expected { report_data, tcb, platform, body: ExpectedBody::Sgx(Box::new(expected)) })
+}
+
+/// What is wanted of a TD.
+pub(super) fn td_expected(
+    values: TdxWanted,
+    report_data: Allowed<ReportData>,
+    question: &Question<'_>,
+) -> Result<Expected> {
+    let wanted = &question.wanted;
+    let rtmr = [values.rtmr0, values.rtmr1, values.rtmr2, values.rtmr3].map(|values| wanted.allowed(values));
+    let mut expected = TdxExpected::strict(wanted.allowed(values.mr_td), rtmr);
+    expected.debugging = debugging(question);
+    expected.mr_config_id = wanted.allowed(values.mr_config_id);
+    expected.mr_owner = wanted.allowed(values.mr_owner);
+    expected.mr_owner_config = wanted.allowed(values.mr_owner_config);
+    if let Wanted::Any { reason } = wanted {
+        // Debugging, migration and service domains stay refused: they are no matter of reference values.
+        expected.sept_ve = Tolerance::Tolerated { reason: reason.clone() };
+    }
+    let (tcb, platform) = (rules(&values.tcb, question)?, PlatformRules::any(&wanted.reason()));
+    Ok(Expected { report_data, tcb, platform, body: ExpectedBody::Tdx(Box::new(expected)) })
 }
 
 fn debugging(question: &Question<'_>) -> Tolerance {
@@ -142,18 +162,18 @@ fn rules(wanted: &IntelTcbWanted, question: &Question<'_>) -> Result<TcbRules> {
     Ok(rules)
 }
 
-fn refusal(error: &DcapError, question: &Question<'_>, claims: Value, genuine: bool) -> Refused {
+pub(super) fn refusal(error: &DcapError, question: &Question<'_>, claims: Value, genuine: bool) -> Refused {
     let refused = Refused { claims, genuine, ..Refused::of(error) };
     let fetch = format!("fetch it: confide evidence fetch-collateral {}", question.file.display());
     match error.code() {
-        Code::DcapCollateral | Code::DcapExpired => refused.next(fetch),
+        Code::DcapCollateral | Code::DcapCrl | Code::DcapExpired => refused.next(fetch),
         Code::ReportData => Refused { wanted_from: Some("--report-data".to_owned()), ..refused },
         _ if genuine => Refused { wanted_from: question.wanted.source(), ..refused },
         _ => refused,
     }
 }
 
-fn warnings(claims: &DcapClaims, UnixTime(at): UnixTime) -> Vec<String> {
+pub(super) fn warnings(claims: &DcapClaims, UnixTime(at): UnixTime) -> Vec<String> {
     let mut warnings = Vec::new();
     if claims.tcb.status != TcbStatus::UpToDate {
         let advisories = match claims.tcb.advisories.as_slice() {

@@ -11,9 +11,9 @@ mod snp;
 mod token;
 mod tpm;
 
-pub(crate) use azure::azure_report;
+pub(crate) use azure::{azure_quote, azure_report};
 pub(crate) use dcap::platform as intel_platform;
-pub(crate) use nvgpu::rim_ids;
+pub(crate) use nvgpu::{device_questions, rim_ids};
 pub(crate) use snp::{read as read_snp, stale as stale_floors};
 
 use crate::args::EvidenceKind as Kind;
@@ -195,9 +195,10 @@ type LooksLike = fn(&[u8]) -> bool;
 
 /// The kind of some evidence, by its bytes.
 pub(crate) fn detect(bytes: &[u8]) -> Option<Kind> {
-    let kinds: [(Kind, LooksLike); 5] = [
+    let kinds: [(Kind, LooksLike); 6] = [
         (Kind::Snp, snp::looks_like),
-        (Kind::AzSnpVtpm, azure::looks_like),
+        (Kind::AzSnpVtpm, azure::looks_like_snp),
+        (Kind::AzTdxVtpm, azure::looks_like_tdx),
         (Kind::Tpm, tpm::looks_like),
         (Kind::Nvgpu, nvgpu::looks_like),
         (Kind::Aci, aci::looks_like),
@@ -211,7 +212,8 @@ pub(crate) fn verify(kind: Kind, question: &Question<'_>) -> Result<Verdict> {
     match kind {
         Kind::Snp => snp::verify(question),
         Kind::Sgx | Kind::Tdx => dcap::verify(kind, question),
-        Kind::AzSnpVtpm => azure::verify(question),
+        Kind::AzSnpVtpm => azure::verify_snp(question),
+        Kind::AzTdxVtpm => azure::verify_tdx(question),
         Kind::Aci => aci::verify(question),
         Kind::Tpm => tpm::verify(question),
         Kind::Nvgpu => nvgpu::verify(question),
@@ -224,7 +226,7 @@ pub(crate) fn claimed(kind: Kind, bytes: &[u8]) -> std::result::Result<Value, Bo
     match kind {
         Kind::Snp => read_snp(bytes).map(|(report, _)| snp::fields(report.claimed())),
         Kind::Sgx | Kind::Tdx => dcap::claimed_of(bytes),
-        Kind::AzSnpVtpm => azure::claimed_of(bytes),
+        Kind::AzSnpVtpm | Kind::AzTdxVtpm => azure::claimed_of(bytes),
         Kind::Aci => aci::claimed_of(bytes),
         Kind::Tpm => tpm::claimed_of(bytes),
         Kind::Nvgpu => nvgpu::claimed_of(bytes),

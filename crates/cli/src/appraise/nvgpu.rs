@@ -7,8 +7,8 @@ use crate::collateral::{Form, Piece, unusable};
 use crate::outcome::{Failure, Result};
 use attest::nvgpu::json::SentDevice;
 use attest::nvgpu::{
-    DeviceChain, Evidence, Expected, GpuError, HoldPolicy, NvidiaRoots, References, RevocationInput, RevocationPolicy,
-    Rim, VersionRule, json as sent,
+    DeviceChain, Evidence, Expected, GpuError, HoldPolicy, NvidiaRoots, OcspQuestion, References, RevocationInput,
+    RevocationPolicy, Rim, VersionRule, json as sent,
 };
 use claims::nvgpu::GoldenMeasurements;
 use claims::wanted::GpuWanted;
@@ -97,6 +97,11 @@ pub(crate) fn rim_ids(bytes: &[u8]) -> Vec<String> {
     ids.sort();
     ids.dedup();
     ids
+}
+
+/// What to ask NVIDIA's responder about the devices' certificates.
+pub(crate) fn device_questions(bytes: &[u8]) -> Vec<OcspQuestion> {
+    sent::parse(bytes).unwrap_or_default().iter().flat_map(|device| device.chain.ocsp_questions()).collect()
 }
 
 fn stated(evidence: &Evidence) -> Value {

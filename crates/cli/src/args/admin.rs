@@ -1,5 +1,6 @@
 //! Running a broker and administering it.
 
+use super::{BrokerBackupArgs, BrokerRestoreArgs, BrokerRotateArgs};
 use clap::{Args, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,6 +28,14 @@ pub enum BrokerCommand {
     Serve(BrokerServeArgs),
     /// Say whether it runs, who it is and what it holds
     Status(BrokerStatusArgs),
+    /// Write one consistent copy of a broker's folder; the broker may run
+    #[command(after_help = "Example:\n  confide broker backup --broker-dir broker -o broker.backup --with-keys")]
+    Backup(BrokerBackupArgs),
+    /// Make a broker's folder from a backup; nothing is overwritten
+    #[command(after_help = "Example:\n  confide broker restore broker.backup --dir broker")]
+    Restore(BrokerRestoreArgs),
+    /// Make a new master key and wrap every secret's key under it; the broker must not run
+    RotateMaster(BrokerRotateArgs),
 }
 
 /// Arguments of `broker init`.
@@ -87,7 +96,7 @@ pub enum SecretCommand {
         confide secret get hello/secret/hmac --url https://broker:8999 --identity 3f5a…"
     )]
     Get(SecretGetArgs),
-    /// List paths, never values
+    /// List paths, or the versions of one; never values
     List(SecretListArgs),
     /// Delete a secret
     Delete(SecretDeleteArgs),
@@ -120,6 +129,9 @@ pub struct SecretGetArgs {
     /// SHA-256 of the broker's identity key
     #[arg(long, value_name = "HEX")]
     pub identity: String,
+    /// This version; the newest otherwise
+    #[arg(long, value_name = "NUMBER")]
+    pub secret_version: Option<u64>,
     /// The site.json whose digest is this guest's HOST_DATA, to explain a refusal by
     #[arg(long, value_name = "FILE")]
     pub site: Option<PathBuf>,
@@ -130,6 +142,9 @@ pub struct SecretGetArgs {
 pub struct SecretDeleteArgs {
     /// REPOSITORY/TYPE/TAG
     pub path: String,
+    /// This version only; every version otherwise
+    #[arg(long, value_name = "NUMBER")]
+    pub secret_version: Option<u64>,
     /// Check, delete nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -141,6 +156,8 @@ pub struct SecretDeleteArgs {
 /// Arguments of `secret list`.
 #[derive(Debug, Args)]
 pub struct SecretListArgs {
+    /// REPOSITORY/TYPE/TAG, to list its versions
+    pub path: Option<String>,
     /// Which broker
     #[command(flatten)]
     pub broker: BrokerLocation,
@@ -187,34 +204,6 @@ pub struct ReferenceRemoveArgs {
     /// Check, change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Which broker
-    #[command(flatten)]
-    pub broker: BrokerLocation,
-}
-
-/// Verbs of `audit`.
-#[derive(Debug, Subcommand)]
-pub enum AuditCommand {
-    /// Print entries, newest last
-    Show(AuditShowArgs),
-    /// Check the whole chain; names the first bad entry
-    Verify(AuditVerifyArgs),
-}
-
-/// Arguments of `audit show`.
-#[derive(Debug, Args)]
-pub struct AuditShowArgs {
-    /// How many entries, from the end
-    #[arg(long, default_value_t = 20)]
-    pub last: u64,
-    /// Which broker
-    #[command(flatten)]
-    pub broker: BrokerLocation,
-}
-
-/// Arguments of `audit verify`.
-#[derive(Debug, Args)]
-pub struct AuditVerifyArgs {
     /// Which broker
     #[command(flatten)]
     pub broker: BrokerLocation,

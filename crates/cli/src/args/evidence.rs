@@ -32,6 +32,8 @@ pub enum EvidenceKind {
     Tdx,
     /// Azure confidential VM with SNP: HCL report, vTPM quote and PCRs in Trustee's JSON form
     AzSnpVtpm,
+    /// The same with TDX: the TD's quote comes with it
+    AzTdxVtpm,
     /// Azure confidential container group: the sidecar's /attest/combined; the policy (.rego) comes as collateral
     Aci,
     /// TPM 2.0 quote in Trustee's JSON form, by a key that was enrolled
@@ -152,6 +154,9 @@ pub struct EvidenceFetchArgs {
     /// NVIDIA's reference integrity manifests
     #[arg(long, value_name = "URL", default_value = "https://rim.attestation.nvidia.com", env = "CONFIDE_RIM")]
     pub rim: String,
+    /// NVIDIA's OCSP responder
+    #[arg(long, value_name = "URL", default_value = "https://ocsp.ndis.nvidia.com", env = "CONFIDE_OCSP")]
+    pub ocsp: String,
     /// Also trust this certificate authority (PEM) for HTTPS
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,

@@ -2,19 +2,23 @@
 
 mod aci;
 mod admin;
+mod audit;
 mod build;
 mod evidence;
 mod measure;
 mod policy;
 mod run;
+mod upkeep;
 
 pub use aci::*;
 pub use admin::*;
+pub use audit::*;
 pub use build::*;
 pub use evidence::*;
 pub use measure::*;
 pub use policy::*;
 pub use run::*;
+pub use upkeep::*;
 
 use clap::{Parser, Subcommand};
 

@@ -76,8 +76,8 @@ impl Fetcher {
         Ok(Self { https, local, spent: RefCell::default() })
     }
 
-    /// `GET`; none when there is no such thing (404).
-    pub(crate) fn get(&self, url: &str) -> Result<Option<Answer>> {
+    /// `POST` of an OCSP request where there is one, `GET` otherwise; none when there is no such thing (404).
+    pub(crate) fn ask(&self, url: &str, request: Option<&[u8]>) -> Result<Option<Answer>> {
         let (agent, host) = self.agent(url)?;
         let mut wait = FIRST_WAIT;
         let mut last = String::new();
@@ -87,7 +87,10 @@ impl Fetcher {
                 wait = wait.saturating_mul(2);
             }
             self.count(&host)?;
-            let answer = agent.get(url).call();
+            let answer = match request {
+                Some(request) => agent.post(url).content_type("application/ocsp-request").send(request),
+                None => agent.get(url).call(),
+            };
             match answer {
                 Ok(answer) if answer.status() == StatusCode::NOT_FOUND => return Ok(None),
                 Ok(answer) if answer.status().is_success() => return read(answer, url).map(Some),

@@ -4,7 +4,7 @@ use crate::Context;
 use crate::args::{BrokerInitArgs, BrokerServeArgs, BrokerStatusArgs};
 use crate::broker_api::{self, BrokerApi};
 use crate::outcome::{Failure, Outcome, Result};
-use broker::{InitOptions, Settings, Verifiers};
+use broker::{InitOptions, LogFormat, Settings, Verifiers};
 use claims::Code;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -57,7 +57,10 @@ pub(super) fn serve(args: &BrokerServeArgs, context: &Context) -> Result {
     settings.dev = args.dev;
     settings.insecure_http = args.insecure_http;
     if args.show_settings {
-        context.printer.data(&serde_json::json!(format!("{settings:?}")), || format!("{settings:#?}"));
+        let toml = settings
+            .to_toml()
+            .map_err(|error| Failure::environment("the settings cannot be printed").because(error))?;
+        context.printer.data(&serde_json::json!(settings), || toml.trim_end().to_owned());
         return Ok(Outcome::Done);
     }
     let extra = match (&context.development, args.dev) {
@@ -72,6 +75,7 @@ pub(super) fn serve(args: &BrokerServeArgs, context: &Context) -> Result {
     if extra.is_some() {
         context.printer.warn("DEVELOPMENT BROKER: evidence of an emulated processor is accepted; it protects nothing");
     }
+    log_to_stderr(settings.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -94,6 +98,17 @@ pub(super) fn serve(args: &BrokerServeArgs, context: &Context) -> Result {
             })
         })
         .map(|()| Outcome::Done)
+}
+
+/// The broker's own log. `CONFIDE_LOG` names a level: error, warn, info (the default), debug, trace.
+fn log_to_stderr(format: LogFormat) {
+    let level = std::env::var("CONFIDE_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(tracing::Level::INFO);
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false);
+    // A log that is there already (a test's) stays.
+    let _ = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
 }
 
 fn end_of_service() -> Result<impl Future<Output = ()> + Send> {

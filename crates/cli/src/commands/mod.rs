@@ -20,6 +20,7 @@ mod policy;
 mod reference;
 mod secret;
 mod up;
+mod upkeep;
 
 use crate::args::{BrokerCommand, Command, DataCommand, EvidenceCommand, MeasureCommand};
 use crate::{Context, Result};
@@ -46,6 +47,9 @@ pub(crate) fn run(command: Command, context: &Context) -> Result {
         Command::Broker(BrokerCommand::Init(args)) => broker::init(&args, context),
         Command::Broker(BrokerCommand::Serve(args)) => broker::serve(&args, context),
         Command::Broker(BrokerCommand::Status(args)) => broker::status(&args, context),
+        Command::Broker(BrokerCommand::Backup(args)) => upkeep::backup(&args, context),
+        Command::Broker(BrokerCommand::Restore(args)) => upkeep::restore(&args, context),
+        Command::Broker(BrokerCommand::RotateMaster(args)) => upkeep::rotate_master(&args, context),
         Command::Secret(command) => secret::run(&command, context),
         Command::Reference(command) => reference::run(&command, context),
         Command::Policy(command) => policy::run(&command, context),

@@ -23,9 +23,12 @@ pub(super) fn run(command: &SecretCommand, context: &Context) -> Result {
                 context.printer.say(format!("would store {} bytes as {}", value.len(), args.path));
                 return Ok(Outcome::Done);
             }
-            api.post(&path, &value, "application/octet-stream")?;
-            let stored = serde_json::json!({ "stored": args.path, "bytes": value.len() });
-            context.printer.data(&stored, || format!("stored {} ({} bytes)", args.path, value.len()));
+            let version = api.put_secret(&path, &value)?;
+            let stored = serde_json::json!({ "stored": args.path, "version": version, "bytes": value.len() });
+            context.printer.data(&stored, || {
+                let version = version.map(|number| format!(", version {number}")).unwrap_or_default();
+                format!("stored {} ({} bytes{version})", args.path, value.len())
+            });
         }
         SecretCommand::Get(args) => {
             let value = get(args)?;
@@ -34,18 +37,27 @@ pub(super) fn run(command: &SecretCommand, context: &Context) -> Result {
                 .map_err(|error| Failure::environment("cannot write to stdout").because(error))?;
         }
         SecretCommand::List(args) => {
-            let list = BrokerApi::open(&args.broker)?.get("/confide/v0/resources")?;
-            context.printer.data(&list, || super::table(&list, "resources", &["path", "version", "bytes", "updated"]));
+            let (path, member, columns) = match &args.path {
+                None => (String::new(), "resources", ["path", "version", "versions", "changed"].as_slice()),
+                Some(path) => (format!("/{}", checked(path)?), "versions", ["version", "added", "deleted"].as_slice()),
+            };
+            let list = BrokerApi::open(&args.broker)?.get(&format!("/confide/v0/resources{path}"))?;
+            context.printer.data(&list, || super::table(&readable(&list, member), member, columns));
         }
         SecretCommand::Delete(args) => {
-            let path = resource(&args.path)?;
+            let path = format!("{}{}", resource(&args.path)?, of_version(args.secret_version));
             let api = BrokerApi::open(&args.broker)?;
+            let what = match args.secret_version {
+                None => args.path.clone(),
+                Some(version) => format!("version {version} of {}", args.path),
+            };
             if args.dry_run {
-                context.printer.say(format!("would delete {}", args.path));
+                context.printer.say(format!("would delete {what}"));
                 return Ok(Outcome::Done);
             }
             api.delete(&path)?;
-            context.printer.data(&serde_json::json!({ "deleted": args.path }), || format!("deleted {}", args.path));
+            let deleted = serde_json::json!({ "deleted": args.path, "version": args.secret_version });
+            context.printer.data(&deleted, || format!("deleted {what}"));
         }
     }
     Ok(Outcome::Done)
@@ -72,10 +84,30 @@ fn get(args: &SecretGetArgs) -> Result<claims::Secret<Vec<u8>>> {
         };
         failure.code(error.code()).because(error)
     };
+    let path = format!("{}{}", args.path, of_version(args.secret_version));
     let pinned = attest::channel::Pinned::new(identity);
     let client = guest::broker_client::KbsClient::new(&args.url, pinned, crate::broker_api::resolve(), attester.into())
         .map_err(failed)?;
-    client.attest(&site).and_then(|session| session.resource(&args.path)).map_err(failed)
+    client.attest(&site).and_then(|session| session.resource(&path)).map_err(failed)
+}
+
+fn of_version(version: Option<u64>) -> String {
+    version.map(|number| format!("?version={number}")).unwrap_or_default()
+}
+
+/// Times for people, in what goes into a table.
+fn readable(list: &serde_json::Value, member: &str) -> serde_json::Value {
+    let mut list = list.clone();
+    for row in list.get_mut(member).and_then(serde_json::Value::as_array_mut).into_iter().flatten() {
+        for name in ["added", "changed", "deleted"] {
+            if let Some(time) = row.get_mut(name)
+                && let Some(text) = time.as_i64().and_then(super::audit::readable)
+            {
+                *time = text.into();
+            }
+        }
+    }
+    list
 }
 
 /// The KBS path of a resource, checked before it is sent.

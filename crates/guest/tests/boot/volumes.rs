@@ -12,12 +12,12 @@ use std::sync::Mutex;
 
 const MODEL_MARK: &[u8] = b"here the model starts";
 
-/// The static program of `examples/probe.rs`.
+/// The static program of `probe/`.
 fn probe() -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/x86_64-unknown-linux-gnu/guest/examples/probe");
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/probe");
     let path = std::env::var_os("CONFIDE_PROBE").map_or_else(|| PathBuf::from(default), PathBuf::from);
     if !path.exists() {
-        println!("skipped: the probe is not here (crates/guest/tests/build-probe.sh builds it)");
+        println!("skipped: the probe is not here (scripts/build-guest.sh --probe builds it)");
         return None;
     }
     Some(path)

@@ -1,4 +1,5 @@
-//! `vectors DIR [--json]`: runs every manifest below a folder. Exit 0 only when nothing disagrees.
+//! `vectors DIR [--json]`: runs every manifest below a folder, or a folder of our text vectors. Exit 0 only when nothing
+//! disagrees.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program's output")]
 
 use claims::UnixTime;

@@ -12,6 +12,7 @@ mod signature;
 pub use document::{Document, Resource};
 
 use super::certificate::{ChainError, sha384, signed_fixed, verify_chain};
+use super::ocsp::{self, OcspQuestion};
 use super::revocation::{RevocationError, RevocationInput};
 use super::roots::{NvidiaRoots, Roots};
 use claims::bytes::{Digest256, Digest384};
@@ -133,6 +134,11 @@ impl Rim {
     /// What the document says. Nothing of it is true yet.
     pub fn document(&self) -> &Document {
         &self.document
+    }
+
+    /// What to ask a responder: about the signer and every authority below the root.
+    pub fn ocsp_questions(&self) -> Vec<OcspQuestion> {
+        ocsp::questions(&self.signature.certificates, 0)
     }
 
     /// Verifies chain, revocation, signature and digest at the time given. Production gives [`NvidiaRoots`].

@@ -24,7 +24,13 @@ pub(crate) fn run(args: &EvidenceFetchArgs, context: &Context) -> Result {
     let fetcher = Fetcher::new(args.ca.as_deref())?;
     let mut all: BTreeMap<String, (Stored, bool)> = BTreeMap::new();
     let mut planned = Vec::new();
-    let addresses = Addresses { kds: &args.kds, rim: &args.rim, pcs: &args.pcs, intel_root_crl: &args.intel_root_crl };
+    let addresses = Addresses {
+        kds: &args.kds,
+        rim: &args.rim,
+        ocsp: &args.ocsp,
+        pcs: &args.pcs,
+        intel_root_crl: &args.intel_root_crl,
+    };
     for file in &args.files {
         let bytes = outcome::read(file)?;
         let kind = super::verify::kind(args.kind, &bytes, file)?;
@@ -34,13 +40,11 @@ pub(crate) fn run(args: &EvidenceFetchArgs, context: &Context) -> Result {
             planned.extend(items);
             continue;
         }
-        let mut have = Vec::new();
-        for item in &items {
-            match item.stored(&store, now) {
-                Some(known) => have.extend(known.into_iter().map(|stored| (stored, true))),
-                None => have.extend(get(&fetcher, item, now, context)?.into_iter().map(|stored| (stored, false))),
-            }
-        }
+        let take = |items: &[Item]| kept_or_fetched(items, &store, &fetcher, now, context);
+        let mut have = take(&items)?;
+        // Only a manifest that was fetched says who signed it.
+        let manifests: Vec<Vec<u8>> = have.iter().map(|(stored, _)| stored.bytes.clone()).collect();
+        have.extend(take(&sources::of_manifests(kind, &manifests, &addresses))?);
         // Nothing is kept that the evidence does not verify with.
         verify(kind, file, &bytes, &have, now)?;
         for (stored, was_kept) in have {
@@ -61,9 +65,27 @@ pub(crate) fn run(args: &EvidenceFetchArgs, context: &Context) -> Result {
     Ok(Outcome::Done)
 }
 
+/// Each item with whether it was in the store already.
+fn kept_or_fetched(
+    items: &[Item],
+    store: &Store,
+    fetcher: &Fetcher,
+    now: UnixTime,
+    context: &Context,
+) -> Result<Vec<(Stored, bool)>> {
+    let mut have = Vec::new();
+    for item in items {
+        match item.stored(store, now) {
+            Some(known) => have.extend(known.into_iter().map(|stored| (stored, true))),
+            None => have.extend(get(fetcher, item, now, context)?.into_iter().map(|stored| (stored, false))),
+        }
+    }
+    Ok(have)
+}
+
 fn get(fetcher: &Fetcher, item: &Item, now: UnixTime, context: &Context) -> Result<Vec<Stored>> {
     context.printer.step("fetching", &item.name);
-    let Some(answer) = fetcher.get(&item.url)? else {
+    let Some(answer) = fetcher.ask(&item.url, item.request.as_deref())? else {
         if item.optional {
             context.printer.warn(format!("{} has no {}", item.url, item.name));
             return Ok(Vec::new());

@@ -1,0 +1,115 @@
+//! What is done to a store while no broker uses it: a new master key, a copy, and what comes back from one.
+
+use super::audit::{Kind, Log};
+use super::{FILE_NAME, StoreError, audit, open_for_writing, schema, secrets, sessions};
+use crate::app::CHALLENGE_EPOCH;
+use crate::keys::{Keys, Master};
+use claims::UnixTime;
+use rusqlite::{Connection, OpenFlags, params};
+use serde::Serialize;
+use std::path::Path;
+
+/// Table of a backup beside the store's own: files of the broker's folder.
+const FILES: &str = "CREATE TABLE backup_files (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID";
+
+/// Whether the store in `folder` is under this master key.
+pub(crate) fn is_of(folder: &Path, master: &Master) -> Result<bool, StoreError> {
+    let connection = open_for_reading(&folder.join(FILE_NAME))?;
+    secrets::is_of(&connection, master)
+}
+
+/// Wraps every data key under `new`; epoch and number of data keys.
+pub(crate) fn rotate(folder: &Path, keys: &Keys, new: &Master, now: UnixTime) -> Result<(u64, u64), StoreError> {
+    let mut connection = open_for_writing(&folder.join(FILE_NAME))?;
+    schema::check(&connection)?;
+    let log = Log::new(keys)?;
+    log.resume(&connection)?;
+    let transaction = connection.transaction()?;
+    let (epoch, count) = secrets::rotate(&transaction, &keys.master, new)?;
+    note(&log, &transaction, now, "rotate master key", Some(epoch))?;
+    transaction.commit()?;
+    Ok((epoch, count))
+}
+
+/// Copies the store as it is now into `target`, an empty file, with `files` beside it. The broker may run.
+pub(crate) fn copy_out(folder: &Path, target: &Path, files: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+    let connection = open_for_reading(&folder.join(FILE_NAME))?;
+    connection.execute("VACUUM INTO ?", [path_text(target)?])?;
+    let copy = Connection::open_with_flags(target, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    copy.execute_batch(FILES)?;
+    for (name, body) in files {
+        copy.execute("INSERT INTO backup_files (name, body) VALUES (?, ?)", params![name, body])?;
+    }
+    Ok(())
+}
+
+/// The files in a backup.
+pub(crate) fn files_of(backup: &Path) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    let connection = open_for_reading(backup)?;
+    let mut statement = connection
+        .prepare("SELECT name, body FROM backup_files ORDER BY name")
+        .map_err(|_| StoreError::Damaged { what: "backup: it has no files" })?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Makes the store of `folder` (an empty file there) from a backup.
+pub(crate) fn copy_in(backup: &Path, folder: &Path) -> Result<(), StoreError> {
+    let target = folder.join(FILE_NAME);
+    open_for_reading(backup)?.execute("VACUUM INTO ?", [path_text(&target)?])?;
+    let connection = open_for_writing(&target)?;
+    connection.execute_batch("DROP TABLE backup_files; VACUUM")?;
+    Ok(())
+}
+
+/// Ends what must not live on in a restored store: challenges that were taken since the copy would be good again.
+pub(crate) fn begin_again(folder: &Path, keys: &Keys, now: UnixTime) -> Result<u64, StoreError> {
+    let mut connection = open_for_writing(&folder.join(FILE_NAME))?;
+    let log = Log::new(keys)?;
+    log.resume(&connection)?;
+    secrets::Vault::open_store(&connection, &keys.master)?;
+    let transaction = connection.transaction()?;
+    let epoch = sessions::number(&transaction, CHALLENGE_EPOCH)?.saturating_add(1);
+    sessions::set_number(&transaction, CHALLENGE_EPOCH, epoch)?;
+    transaction.execute("DELETE FROM sessions", [])?;
+    let sequence = note(&log, &transaction, now, "restore", None)?;
+    transaction.commit()?;
+    Ok(sequence)
+}
+
+/// The audit entry, in the form of an administrator's change.
+#[derive(Serialize)]
+struct Change {
+    admin: &'static str,
+    peer: &'static str,
+    action: &'static str,
+    object: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    changed: bool,
+}
+
+fn note(
+    log: &audit::Log,
+    connection: &Connection,
+    now: UnixTime,
+    action: &'static str,
+    version: Option<u64>,
+) -> Result<u64, StoreError> {
+    let facts = Change { admin: "operator", peer: "local", action, object: "store", version, changed: true };
+    let sequence = log.append(connection, now, Kind::Admin, "", &facts)?;
+    log.settle(connection)?;
+    Ok(sequence)
+}
+
+fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    schema::check(&connection)?;
+    Ok(connection)
+}
+
+fn path_text(path: &Path) -> Result<&str, StoreError> {
+    path.to_str().ok_or(StoreError::Damaged { what: "path: it is not UTF-8" })
+}

@@ -1,0 +1,46 @@
+//! What is done to a broker's folder.
+
+use super::BrokerLocation;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments of `broker backup`.
+#[derive(Debug, Args)]
+pub struct BrokerBackupArgs {
+    /// File to make
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Put the private keys into it, too: it is then worth as much as the folder
+    #[arg(long)]
+    pub with_keys: bool,
+    /// Say what would be written, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which broker
+    #[command(flatten)]
+    pub broker: BrokerLocation,
+}
+
+/// Arguments of `broker restore`.
+#[derive(Debug, Args)]
+pub struct BrokerRestoreArgs {
+    /// The backup
+    pub file: PathBuf,
+    /// Folder to make, or to fill where it holds the keys that the backup has not
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Say what would be made, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `broker rotate-master`.
+#[derive(Debug, Args)]
+pub struct BrokerRotateArgs {
+    /// Say what would be done, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which broker
+    #[command(flatten)]
+    pub broker: BrokerLocation,
+}
