@@ -150,7 +150,7 @@ fn the_longest_prefix_permits_and_every_denial_counts() {
     assert_eq!(ask(&[narrow.clone(), second.clone()], "a/b/c", false), (true, false, None));
     assert_eq!(ask(&[second.clone(), narrow.clone()], "a/b/c", false), (true, false, None));
     // A rule that names the path is longer than every prefix but the path itself.
-    assert_eq!(ask(&[wide.clone()], "a/b/c", true), (false, false, Some(Code::Denied)));
+    assert_eq!(ask(std::slice::from_ref(&wide), "a/b/c", true), (false, false, Some(Code::Denied)));
     assert_eq!(ask(&[policy("exact", "a/b/c", allow)], "a/b/c", true), (true, false, None));
     // Denials, and policies that fail.
     let guard = policy("guard", "", deny);

@@ -98,7 +98,6 @@ pub(super) fn changed(connection: &Connection) -> Result<(), StoreError> {
     sessions::set_number(connection, EPOCH, epoch.saturating_add(1))
 }
 
-#[expect(clippy::type_complexity, reason = "the outer result is SQLite's, the inner one ours")]
 fn read(row: &Row<'_>) -> Result<Result<Stored, StoreError>, rusqlite::Error> {
     let used_for: String = row.get(2)?;
     let Some(used_for) = Use::parse(&used_for) else { return Ok(Err(StoreError::Damaged { what: "policy" })) };
