@@ -86,10 +86,10 @@ pub struct PolicyRemoveArgs {
 pub struct PolicyDiffArgs {
     /// The policy's name
     pub name: String,
-    /// An older version to compare with
+    /// An older version: shows what changed since
     #[arg(long, value_name = "NUMBER", required_unless_present = "file")]
     pub revision: Option<u64>,
-    /// A file to compare with
+    /// A file: shows what it would change
     #[arg(long, conflicts_with = "revision")]
     pub file: Option<PathBuf>,
     /// Which broker

@@ -45,7 +45,11 @@ pub(super) fn run(command: &PolicyCommand, context: &Context) -> Result {
                     (format!("version {version}"), text(&old).to_owned())
                 }
             };
-            let changes = changed_lines(text(&current), &other);
+            // From old to new: a file would come, an older version was.
+            let changes = match args.file {
+                Some(_) => changed_lines(text(&current), &other),
+                None => changed_lines(&other, text(&current)),
+            };
             let answer = json!({ "name": args.name, "with": label, "same": changes.is_empty(), "lines": changes });
             context.printer.data(&answer, || match changes.is_empty() {
                 true => format!("{} and {label} are the same", args.name),
@@ -105,16 +109,16 @@ fn say_set(answer: &Value, dry_run: bool, context: &Context) {
 }
 
 /// Lines that only one side has, between what both begin and end with.
-fn changed_lines(current: &str, other: &str) -> Vec<String> {
-    let (current, other): (Vec<&str>, Vec<&str>) = (current.lines().collect(), other.lines().collect());
-    let head = current.iter().zip(&other).take_while(|(left, right)| left == right).count();
-    let (current, other) = (current.get(head..).unwrap_or_default(), other.get(head..).unwrap_or_default());
-    let tail = current.iter().rev().zip(other.iter().rev()).take_while(|(left, right)| left == right).count();
+fn changed_lines(old: &str, new: &str) -> Vec<String> {
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let head = old.iter().zip(&new).take_while(|(left, right)| left == right).count();
+    let (old, new) = (old.get(head..).unwrap_or_default(), new.get(head..).unwrap_or_default());
+    let tail = old.iter().rev().zip(new.iter().rev()).take_while(|(left, right)| left == right).count();
     let kept = |lines: &[&str], sign: char| -> Vec<String> {
         let end = lines.len().saturating_sub(tail);
         lines.iter().take(end).map(|line| format!("{sign}{line}")).collect()
     };
-    [kept(other, '-'), kept(current, '+')].concat()
+    [kept(old, '-'), kept(new, '+')].concat()
 }
 
 fn text(policy: &Value) -> &str {
@@ -143,7 +147,7 @@ mod tests {
 
     #[test]
     fn only_the_middle_that_differs_is_shown() {
-        assert_eq!(changed_lines("a\nb\nc", "a\nx\ny\nc"), ["-x", "-y", "+b"]);
+        assert_eq!(changed_lines("a\nx\ny\nc", "a\nb\nc"), ["-x", "-y", "+b"]);
         assert_eq!(changed_lines("a\nb", "a\nb\n"), Vec::<String>::new());
         assert_eq!(changed_lines("a\na", "a"), ["+a"]);
         assert!(place("a/b").is_err() && place("..").is_err() && place("confide/snp").is_ok());
