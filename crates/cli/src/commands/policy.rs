@@ -149,7 +149,7 @@ mod tests {
     fn only_the_middle_that_differs_is_shown() {
         assert_eq!(changed_lines("a\nx\ny\nc", "a\nb\nc"), ["-x", "-y", "+b"]);
         assert_eq!(changed_lines("a\nb", "a\nb\n"), Vec::<String>::new());
-        assert_eq!(changed_lines("a\na", "a"), ["+a"]);
+        assert_eq!(changed_lines("a\na", "a"), ["-a"]);
         assert!(place("a/b").is_err() && place("..").is_err() && place("confide/snp").is_ok());
     }
 }
