@@ -23,10 +23,9 @@ count() {
   local left_out; left_out="$(grep -c 'skipped: ' "$log" || true)"
   skipped=$((skipped + i + left_out))
 }
-# Says how many agree, and each case that does not.
-vectors() {
+vectors() { # FOLDER: says how many agree, and each case that does not
   local status=0
-  target/release/vectors ../shared/vectors --json >"$log" || status=$?
+  target/release/vectors "$1" --json >"$log" || status=$?
   [ "$status" = 0 ] || grep -vE '"expected":("[^"]*"),"got":\1' "$log" | head -n 50
   tail -n 1 "$log"
   return "$status"
@@ -55,9 +54,9 @@ cargo test --release --locked --workspace --no-fail-fast -- --nocapture --test-t
   grep -E -A 80 'panicked at' "$log" | head -n 400
 }
 count
-check 'our text vectors' cargo run --release --locked --quiet -p testkit --bin vectors -- crates/testkit/vectors --json
+check 'our text vectors' vectors crates/testkit/vectors
 if [ -d ../shared/vectors ]; then
-  check 'published vectors' vectors
+  check 'published vectors' vectors ../shared/vectors
 else
   skip 'the vectors are not here (../shared/vectors)'
 fi
