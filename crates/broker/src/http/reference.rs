@@ -129,6 +129,10 @@ async fn message(app: Arc<App>, admin: Admin, call: Call) -> Answer {
     let mut entries = Vec::new();
     for (name, value) in &values {
         let (list, single) = match value {
+            // A name without values reads like one that nobody ever set, and an optional comparison would lapse.
+            Value::Array(list) if list.is_empty() => {
+                return Err(wrong("a name has no values; revoke those that are there instead"));
+            }
             Value::Array(list) if list.len() <= MAX_LIST => (list.clone(), false),
             Value::Array(_) => return Err(wrong("a name has at most 1024 values")),
             value => (vec![value.clone()], true),

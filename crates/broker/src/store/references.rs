@@ -103,17 +103,49 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
 }
 
 /// The values in force, as policies see them: a list for each name, or the one value that was given as single.
+///
+/// A name all of whose values have expired or were revoked stays, with an empty list: a policy that compares only where
+/// there is a value would otherwise take an end for "anything will do".
 pub(crate) fn live(connection: &Connection, now: UnixTime) -> Result<References, StoreError> {
     let mut live = References::new();
-    let in_force = |entry: &Entry| entry.revoked.is_none() && entry.expires.is_none_or(|end| now.0 < end);
-    for entry in all(connection)?.into_iter().filter(in_force) {
-        if entry.single {
+    for entry in all(connection)? {
+        let in_force = entry.revoked.is_none() && entry.expires.is_none_or(|end| now.0 < end);
+        if in_force && entry.single {
             live.insert(entry.name, entry.value);
-        } else if let Value::Array(list) = live.entry(entry.name).or_insert_with(|| Value::Array(Vec::new())) {
+            continue;
+        }
+        let values = live.entry(entry.name).or_insert_with(|| Value::Array(Vec::new()));
+        if let (true, Value::Array(list)) = (in_force, values) {
             list.push(entry.value);
         }
     }
     Ok(live)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ended_value_leaves_its_name_with_nothing_in_it() {
+        let connection = Connection::open_in_memory().unwrap();
+        crate::store::schema_policy::ensure(&connection).unwrap();
+        connection.execute_batch("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL)").unwrap();
+        let entry = |name: &str, value: &str, expires| {
+            let (name, value) = (name.to_owned(), Value::from(value));
+            let id = id_of(&name, &value).unwrap();
+            Entry { id, name, value, single: false, added: 1, expires, revoked: None, reason: None }
+        };
+        let (short, revoked) = (entry("snp_host_data", "aa", Some(10)), entry("rtmr_1", "bb", None));
+        add(&connection, &short).unwrap();
+        add(&connection, &revoked).unwrap();
+        let at = |time| serde_json::to_value(live(&connection, UnixTime(time)).unwrap()).unwrap();
+        assert_eq!(at(9), serde_json::json!({"snp_host_data": ["aa"], "rtmr_1": ["bb"]}));
+        assert!(revoke(&connection, &revoked.id, "a bad kernel", UnixTime(5)).unwrap());
+        assert_eq!(at(10), serde_json::json!({"snp_host_data": [], "rtmr_1": []}));
+        assert!(remove(&connection, &short.id).unwrap());
+        assert_eq!(at(10), serde_json::json!({"rtmr_1": []}), "only taking it away lifts the restriction");
+    }
 }
 
 /// When a value in force expires next.
