@@ -85,6 +85,11 @@ async fn nothing_is_released_to_evidence_that_is_not_affirmed() {
     trust(&broker, &guest).await;
     assert_eq!(status(&broker, &guest).await, json!("warning"));
     assert_eq!(fetch(&broker, &guest, "hospital/key/1").await, denied);
+    // Nor can a name be emptied: what a policy compares only where there is a value would lapse.
+    let emptied = STANDARD.encode(json!({"snp_tee_svn": []}).to_string());
+    let message = json!({"version": "0.1.0", "type": "sample", "payload": emptied}).to_string();
+    let answer = broker.admin("POST", "/kbs/v0/reference-value", message).await;
+    assert_eq!(answer.refusal(), refused(400, "E-FORMAT"));
     let past = json!({"name": "x", "value": 1, "expires": 5}).to_string();
     let answer = broker.admin("POST", "/confide/v0/reference-values", past).await;
     assert_eq!(answer.refusal(), refused(400, "E-FORMAT"));
