@@ -122,6 +122,14 @@ pub(crate) fn live(connection: &Connection, now: UnixTime) -> Result<References,
     Ok(live)
 }
 
+/// When a value in force expires next.
+pub(crate) fn next_end(connection: &Connection, now: UnixTime) -> Result<Option<u64>, StoreError> {
+    let end: Option<i64> = connection
+        .prepare_cached("SELECT min(expires) FROM reference_values WHERE expires > ?")?
+        .query_row([now.0.cast_signed()], |row| row.get(0))?;
+    Ok(end.map(i64::cast_unsigned))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,12 +154,4 @@ mod tests {
         assert!(remove(&connection, &short.id).unwrap());
         assert_eq!(at(10), serde_json::json!({"rtmr_1": []}), "only taking it away lifts the restriction");
     }
-}
-
-/// When a value in force expires next.
-pub(crate) fn next_end(connection: &Connection, now: UnixTime) -> Result<Option<u64>, StoreError> {
-    let end: Option<i64> = connection
-        .prepare_cached("SELECT min(expires) FROM reference_values WHERE expires > ?")?
-        .query_row([now.0.cast_signed()], |row| row.get(0))?;
-    Ok(end.map(i64::cast_unsigned))
 }
