@@ -52,8 +52,9 @@ struct Asker {
 
 impl Asker {
     async fn new(broker: &Broker, launch: Launch) -> Self {
-        let mut client = broker.client().await;
+        // A key takes its time, and an idle connection is ended.
         let guest = Guest::new(launch);
+        let mut client = broker.client().await;
         let (session, _) = guest.attested(&mut client).await;
         Self { client, guest, session }
     }

@@ -292,9 +292,10 @@ fn every_kind_is_found_out_and_verified_or_refused_with_its_code() {
     let sgx = ["sgx/trustee_occlum/quote.bin", "sgx/trustee_occlum/collateral.json"];
     let tdx = ["tdx/phala_v4_B0C06F000000/quote.bin", "tdx/phala_v4_B0C06F000000/collateral.json"];
     let gpu = ["nvgpu/evidence/hopper-nvat.report.bin", "nvgpu/evidence/hopper-nvat.certs.pem"];
+    let ratls = "sgx/ratls/gramine-cert.pem";
     let right = "nvgpu/rims/1010_0200_882_96005E0001_PROD.swidtag";
     let wrong = "nvgpu/rims/neg-NV_GPU_VBIOS_1010_0200_882_96005E0001_measurement_mismatch.xml";
-    let cases: [(&[&str], &str, &str, &str, &str); 8] = [
+    let cases: [(&[&str], &str, &str, &str, &str); 13] = [
         (&sgx, "2025-02-19T21:20:00Z", debug, "sgx", ""),
         (&sgx, "2025-02-19T21:20:00Z", "--quiet", "sgx", "E-DCAP-DEBUG"),
         (&tdx, "2025-06-27T04:53:20Z", "--quiet", "tdx", ""),
@@ -303,6 +304,12 @@ fn every_kind_is_found_out_and_verified_or_refused_with_its_code() {
         (&[gpu[0], gpu[1], right], "2024-06-01T00:00:00Z", "--quiet", "nvgpu", ""),
         (&[gpu[0], gpu[1], wrong], "2024-06-01T00:00:00Z", "--quiet", "nvgpu", "E-GPU-MEASUREMENT"),
         (&["nvgpu/tokens/hopperClaimsv3_detached_eat.json"], "2025-06-11T00:40:00Z", "--quiet", "nras", "E-JWT-KEY"),
+        // A certificate that Gramine made: its quote holds and binds its key; the enclave may be debugged.
+        (&[ratls, sgx[1]], "2025-02-19T21:20:00Z", "--quiet", "ra-tls", "E-DCAP-DEBUG"),
+        (&[ratls, sgx[1]], "2025-02-19T21:20:00Z", debug, "ra-tls", ""),
+        (&[ratls], "2025-02-19T21:20:00Z", "--quiet", "ra-tls", "E-DCAP-COLLATERAL"),
+        (&[ratls], "2025-02-19T21:20:00Z", "--nonce=00", "ra-tls", "E-RATLS-BINDING"),
+        (&[ratls], "1999-02-19T21:20:00Z", "--quiet", "ra-tls", "E-RATLS-TIME"),
     ];
     for (files, at, option, kind, code) in cases {
         let paths: Vec<PathBuf> = files.iter().map(|file| all.join(file)).collect();

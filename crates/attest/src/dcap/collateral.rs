@@ -11,7 +11,7 @@ use super::quote::Quote;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use x509_cert::der::asn1::UintRef;
-use x509_cert::der::{Decode, Reader, SliceReader};
+use x509_cert::der::{Decode, Header, Reader, SliceReader, Tag};
 
 /// Most certificates, lists and texts in one heap.
 pub const MAX_PIECES: usize = 256;
@@ -86,14 +86,12 @@ impl Collateral {
             return Ok(());
         }
         self.check_room()?;
-        // A revocation list starts with its version 2 (INTEGER 1), a certificate with its version in a context tag.
-        match Crl::parse(der) {
-            Ok(_) => self.lists.push(der.to_vec()),
-            Err(list) => match Certificate::parse_any(der) {
-                Ok(_) => self.certificates.push(der.to_vec()),
-                Err(DcapError::Certificate { .. }) => return Err(list),
-                Err(error) => return Err(error),
-            },
+        if starts_like_a_list(der) {
+            Crl::parse(der)?;
+            self.lists.push(der.to_vec());
+        } else {
+            Certificate::parse_any(der)?;
+            self.certificates.push(der.to_vec());
         }
         Ok(())
     }
@@ -179,6 +177,18 @@ impl Collateral {
             false => Err(unknown("more than 256 pieces")),
         }
     }
+}
+
+/// Whether the body starts with a number: a revocation list with its version 2 (RFC 5280, 5.1), where a certificate has
+/// its version in a context tag (4.1).
+fn starts_like_a_list(der: &[u8]) -> bool {
+    let first = || -> Result<Tag, x509_cert::der::Error> {
+        let mut reader = SliceReader::new(der)?;
+        Header::decode(&mut reader)?;
+        Header::decode(&mut reader)?;
+        reader.peek_tag()
+    };
+    first() == Ok(Tag::Integer)
 }
 
 /// Members of the files that are known.

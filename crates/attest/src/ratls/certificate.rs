@@ -127,6 +127,11 @@ impl RaTlsCertificate {
         self.evidence.kind
     }
 
+    /// The evidence, as it is in there. Not verified.
+    pub fn evidence(&self) -> &[u8] {
+        &self.evidence.bytes
+    }
+
     /// Checks self-signature, time, nonce, and that the evidence's report data binds the certificate's key.
     pub fn verify(&self, nonce: &Allowed<Vec<u8>>, now: UnixTime) -> Result<BoundEvidence, RaTlsError> {
         self.check_signature()?;

@@ -21,7 +21,7 @@ mod roots;
 mod table;
 mod verify;
 
-pub use cache::VekCache;
+pub use cache::{UnanchoredCache, VekCache};
 pub use certificate::MAX_CERTIFICATE;
 pub(crate) use certificate::single;
 pub use chain::{EMULATED_CHIP_PREFIX, EMULATED_MARKER};

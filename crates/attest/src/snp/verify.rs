@@ -5,7 +5,7 @@
 //! `checked_at` nothing of it was out of date or revoked. *Does not check* whether the guest is the one you want:
 //! [`VerifiedReport::appraise`] does.
 
-use super::cache::VekCache;
+use super::cache::{UnanchoredCache, VekCache};
 use super::chain::{EMULATED_CHIP_PREFIX, Vek};
 use super::crl::{CrlPolicy, CrlStatus};
 use super::crypto::{AwsLc, Provider};
@@ -78,6 +78,19 @@ impl Report {
     ) -> Result<UnanchoredReport, SnpError> {
         attested(self, with, &Anchors::Unanchored(root), crl, now, Tee::Emulated)
             .map(|facts| UnanchoredReport { facts })
+    }
+
+    /// The same with a cache of endorsement keys and lists under the cache's root.
+    pub fn check_unanchored_cached(
+        &self,
+        with: &Endorsements,
+        cache: &UnanchoredCache,
+        crl: &CrlPolicy,
+        now: UnixTime,
+    ) -> Result<UnanchoredReport, SnpError> {
+        let (vek, list) = cache.look_up(with, self.signing_key(), now)?;
+        let status = vek.check_revocation(list.as_deref(), crl, now)?;
+        bind_and_check(self, &vek, status, now, Tee::Emulated).map(|facts| UnanchoredReport { facts })
     }
 
     fn refuse_emulated(&self) -> Result<(), SnpError> {

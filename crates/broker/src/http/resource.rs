@@ -48,7 +48,7 @@ pub(crate) async fn fetch(app: Arc<App>, call: Call) -> Answer {
         ResourcePath::parse(&call.rest).map_err(|code| Refusal::of(code, "a resource path is REPOSITORY/TYPE/TAG"))?;
     let version = super::confide::number(&call.query, "version")?;
     let now = app.clock.now();
-    let session = session(&app, &call, now).await?;
+    let session = Arc::new(session(&app, &call, now).await?);
     app.metrics.policy_evaluations.add();
     let id = decision_id().map_err(|code| Refusal::of(code, "try again later"))?;
     let outcome = decided(&app, &call, &session, &resource, version, &id, now).await?;
@@ -90,7 +90,7 @@ pub(crate) async fn fetch(app: Arc<App>, call: Call) -> Answer {
 async fn decided(
     app: &Arc<App>,
     call: &Call,
-    session: &Session,
+    session: &Arc<Session>,
     resource: &ResourcePath,
     version: Option<u64>,
     id: &str,
@@ -99,16 +99,18 @@ async fn decided(
     let mut snapshot = app.policies.now(&app.store, now).await?;
     for _ in 0..ATTEMPTS {
         let epoch = snapshot.epoch;
-        let (ear, path, query) = (session.ear.clone(), resource.clone(), query(&call.query));
-        let (ruled_path, consulted) = (resource.to_string(), Arc::clone(&snapshot));
-        let ruled = app.store.read(move |connection| rules::names(connection, &ruled_path)).await?;
-        let opinion = match snapshot.release.is_empty() {
-            true => Opinion::default(),
-            false => tokio::task::spawn_blocking(move || {
-                release::consult(&consulted.release, &path, &query, &ear, &consulted.references, ruled)
-            })
-            .await
-            .map_err(|_| Refusal::of(Code::Busy, "try again later"))?,
+        let (opinion, ruled) = match snapshot.release.is_empty() {
+            true => (Opinion::default(), None),
+            false => {
+                let (path, query) = (resource.clone(), query(&call.query));
+                let (asker, consulted) = (Arc::clone(session), Arc::clone(&snapshot));
+                let ask = move |connection: &Connection| {
+                    let ruled = rules::names(connection, path.as_str())?;
+                    let (policies, references) = (&consulted.release, &consulted.references);
+                    Ok((release::consult(policies, &path, &query, &asker.ear, references, ruled), Some(ruled)))
+                };
+                app.store.read(ask).await?
+            }
         };
         let settle = Settle {
             log: Arc::clone(&app.store.audit),
@@ -116,7 +118,7 @@ async fn decided(
             now,
             id: id.to_owned(),
             facts: Facts::new(call, session, resource),
-            session: session.clone(),
+            session: Arc::clone(session),
             resource: resource.clone(),
             version,
             opinion,
@@ -164,23 +166,27 @@ struct Settle {
     mode: Mode,
     now: UnixTime,
     id: String,
-    session: Session,
+    session: Arc<Session>,
     resource: ResourcePath,
     /// The version asked for; the newest otherwise.
     version: Option<u64>,
     facts: Facts,
-    /// What policies said, when the store had this number, and whether rules named the resource then.
+    /// What policies said, when the store had this number, and whether rules named the resource then (none where there
+    /// are no policies).
     opinion: Opinion,
     epoch: u64,
-    ruled: bool,
+    ruled: Option<bool>,
 }
 
 impl Settle {
     /// The decision; none when policies or rules are not what they were.
     #[expect(clippy::type_complexity, reason = "store, staleness and refusal are three different things")]
     fn run(mut self, connection: &Connection) -> Result<Option<Result<(Permit, Option<Sealed>), Code>>, StoreError> {
-        if sessions::number(connection, EPOCH)? != self.epoch
-            || rules::names(connection, self.resource.as_str())? != self.ruled
+        if sessions::number(connection, EPOCH)? != self.epoch {
+            return Ok(None);
+        }
+        if let Some(ruled) = self.ruled
+            && rules::names(connection, self.resource.as_str())? != ruled
         {
             return Ok(None);
         }

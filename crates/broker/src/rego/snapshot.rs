@@ -74,6 +74,13 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// Shipped policies and these reference values.
+    #[cfg(test)]
+    pub(crate) fn of(references: References) -> Self {
+        let references = Arc::new(references);
+        Self { epoch: 0, release: Vec::new(), appraisal: BTreeMap::new(), references, until: u64::MAX }
+    }
+
     /// The appraisal policy for the primary evidence of a kind: an administrator's, else the shipped one.
     pub(crate) fn for_kind(&self, kind: Kind, selector: Option<&str>) -> (String, &Program) {
         self.chosen("cpu", selector, kind.name())

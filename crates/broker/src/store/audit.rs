@@ -100,7 +100,7 @@ impl Log {
         body.insert("time".into(), time.0.into());
         body.insert("kind".into(), kind.name().into());
         body.insert("decision".into(), decision.into());
-        let body = claims::json::canonical(&body).map_err(|_| damaged())?;
+        let body = claims::json::canonical_value(&Value::Object(body)).map_err(|_| damaged())?;
         let body = String::from_utf8(body).map_err(|_| damaged())?;
         let leaf = leaf_hash(body.as_bytes());
         connection

@@ -163,6 +163,7 @@ impl Store {
                     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                     let connection = Connection::open_with_flags(&path, flags)?;
                     connection.busy_timeout(Duration::from_secs(5))?;
+                    steady(&connection)?;
                     connection
                 }
             };
@@ -187,18 +188,29 @@ fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    steady(&connection)?;
     Ok(connection)
+}
+
+/// Statements are compiled once: without the planner's guarantee SQLite compiles many of them again for each value that is
+/// bound ("SQLITE_DBCONFIG_ENABLE_QPSG").
+fn steady(connection: &Connection) -> Result<(), StoreError> {
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
 }
 
 fn in_savepoint<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    connection.execute_batch("SAVEPOINT work")?;
+    let run = |sql| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+    run("SAVEPOINT work")?;
     let outcome = work(connection);
-    let end = if outcome.is_ok() { "RELEASE work" } else { "ROLLBACK TO work; RELEASE work" };
-    connection.execute_batch(end)?;
+    if outcome.is_err() {
+        run("ROLLBACK TO work")?;
+    }
+    run("RELEASE work")?;
     outcome
 }
 

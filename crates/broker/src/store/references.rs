@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn an_ended_value_leaves_its_name_with_nothing_in_it() {
         let connection = Connection::open_in_memory().unwrap();
+        crate::store::schema::create(&connection).unwrap();
         crate::store::schema_policy::ensure(&connection).unwrap();
-        connection.execute_batch("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL)").unwrap();
         let entry = |name: &str, value: &str, expires| {
             let (name, value) = (name.to_owned(), Value::from(value));
             let id = id_of(&name, &value).unwrap();

@@ -1,4 +1,4 @@
-//! Tables of policies and reference values. Made when they are not there, so older stores get them on opening.
+//! Tables of policies and reference values, and indexes that came later. Made when they are not there, so older stores get them on opening.
 
 use super::StoreError;
 use rusqlite::Connection;
@@ -13,7 +13,8 @@ CREATE TABLE IF NOT EXISTS policy_current (
 CREATE TABLE IF NOT EXISTS reference_values (
     id BLOB PRIMARY KEY, name TEXT NOT NULL, value TEXT NOT NULL, single INTEGER NOT NULL, added INTEGER NOT NULL,
     expires INTEGER, revoked INTEGER, reason TEXT) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS reference_values_name ON reference_values (name);";
+CREATE INDEX IF NOT EXISTS reference_values_name ON reference_values (name);
+CREATE INDEX IF NOT EXISTS leases_report_id ON leases (report_id);";
 
 pub(super) fn ensure(connection: &Connection) -> Result<(), StoreError> {
     connection.execute_batch(TABLES)?;

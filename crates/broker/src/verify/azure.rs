@@ -1,6 +1,6 @@
 //! Azure confidential VMs: the processor vouches for a vTPM's key, and that key's quote is bound to the session.
 
-use super::{Appraiser, Init, Kind, Session, Verified, collateral, dcap, snp};
+use super::{Appraiser, Init, Kind, Verified, collateral, dcap, snp};
 use attest::azure::{Console, Expected, ExpectedHardware, Hardware, VerifiedTdBody, VmRules, kbs};
 use attest::snp::{
     BelievedVersions, CertificateTable, Debugging, Endorsements, Migration, PlatformRules, Rule, TcbFloor,
@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use claims::azure::{AzureHardware, TpmClaims};
 use claims::dcap::DcapBody;
-use claims::{Allowed, Code, Digest256};
+use claims::{Allowed, Code, Digest256, UnixTime};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -18,7 +18,14 @@ use std::collections::BTreeMap;
 const POLICY: &str = "an appraisal policy decides";
 
 impl Appraiser {
-    pub(super) fn verify_azure(&self, kind: Kind, evidence: &Value, session: &Session<'_>) -> Result<Verified, Code> {
+    /// Verifies what a vTPM quoted over `nonce`: the session's binding.
+    pub(super) fn verify_azure(
+        &self,
+        kind: Kind,
+        evidence: &Value,
+        nonce: &[u8],
+        now: UnixTime,
+    ) -> Result<Verified, Code> {
         let text = serde_json::to_vec(evidence).map_err(|_| Code::AzureFormat)?;
         let envelope = kbs::parse(&text).map_err(|error| error.code())?;
         let (verified, quoted) = match (kind, envelope.evidence.hcl.hardware()) {
@@ -29,11 +36,11 @@ impl Appraiser {
                     let _ = collateral.add(vcek);
                 }
                 let with = Endorsements::choose(report, &CertificateTable::of(Vec::new()), &collateral);
-                let verified = envelope.evidence.verify_snp(&with, &self.revocation, session.now);
+                let verified = envelope.evidence.verify_snp(&with, &self.revocation, now);
                 (verified.map_err(|error| error.code())?, None)
             }
             (Kind::AzTdxVtpm, Hardware::Tdx(_)) => {
-                let quote = self.quote(envelope.td_quote.as_deref().ok_or(Code::AzureFormat)?, session.now)?;
+                let quote = self.quote(envelope.td_quote.as_deref().ok_or(Code::AzureFormat)?, now)?;
                 let body = VerifiedTdBody::of_quote(&quote).ok_or(Code::DcapVersion)?;
                 (envelope.evidence.verify_tdx(&body).map_err(|error| error.code())?, Some(quote))
             }
@@ -49,7 +56,7 @@ impl Appraiser {
             console: Console::Allowed { reason: POLICY.into() },
             root_cert_thumbprint: Allowed::any(POLICY),
         };
-        let quote = quote_bound_to(session.binding.to_vec());
+        let quote = quote_bound_to(nonce.to_vec());
         let expected = Expected { hardware, quote, vm, user_data: Allowed::any(POLICY) };
         let appraised = verified.appraise(&expected).map_err(|error| error.code())?;
 

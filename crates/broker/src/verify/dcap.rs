@@ -4,7 +4,7 @@ use super::{Appraiser, Init, Kind, Session, Verified, base64_member, collateral}
 use crate::http::protocol::check_report_data;
 use attest::dcap::{Quote, VerifiedCollateral, VerifiedQuote};
 use claims::dcap::{CollateralState, DcapBody, DcapClaims, SgxClaims, TdxClaims};
-use claims::{Code, UnixTime};
+use claims::{Code, ReportData, UnixTime};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
 
@@ -17,9 +17,15 @@ impl Appraiser {
     /// Verifies `{"quote": base64}`; a `cc_eventlog` beside it is not read.
     pub(super) fn verify_quote(&self, kind: Kind, evidence: &Value, session: &Session<'_>) -> Result<Verified, Code> {
         let quote = base64_member(evidence, "quote", Code::DcapFormat)?;
-        let verified = self.quote(&quote, session.now)?;
+        let (verified, report_data) = self.quoted(kind, &quote, session.now)?;
+        check_report_data(&report_data.0, &session.binding)?;
+        Ok(verified)
+    }
+
+    /// Everything of a quote but what it is bound to.
+    pub(super) fn quoted(&self, kind: Kind, quote: &[u8], now: UnixTime) -> Result<(Verified, ReportData), Code> {
+        let verified = self.quote(quote, now)?;
         let claims = verified.claims();
-        check_report_data(&claims.body.report_data().0, &session.binding)?;
         let (upstream, init) = match (kind, &claims.body) {
             (Kind::Tdx, DcapBody::Tdx(body)) => (tdx_claims(claims, body), body.mr_config_id.as_bytes().to_vec()),
             (Kind::Sgx, DcapBody::Sgx(body)) => {
@@ -27,15 +33,17 @@ impl Appraiser {
             }
             _ => return Err(Code::DcapVersion),
         };
-        Ok(Verified {
+        let report_data = claims.body.report_data();
+        let verified = Verified {
             kind,
             snp: None,
             claims: upstream,
-            report_data: hex::encode(claims.body.report_data().0),
+            report_data: hex::encode(report_data.0),
             init: Init::Field(init),
             instance: None,
             revocation: None,
-        })
+        };
+        Ok((verified, report_data))
     }
 
     /// Verifies a quote under Intel's pinned root; what its patch level is worth is for a policy to say.

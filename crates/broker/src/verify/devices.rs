@@ -2,7 +2,7 @@
 //!
 //! Their text is part of what the CPU signed, and each answers a nonce made of session and key: so they are of this
 //! session, of this guest, and none is shown twice. RIMs of the collateral folder are compared with; a device for which
-//! none is there is genuine and unmeasured, and its claims say so (`measres` is null).
+//! none is there is genuine and unmeasured, and its claims say so (`measres` is `not-run`).
 
 use super::{VerifiedDevice, collateral};
 use attest::composite::{Session, kbs};
@@ -42,12 +42,23 @@ pub(super) fn verify(
     let golden = if sent.is_empty() { Vec::new() } else { golden(folder, &revocation, now) };
     let upstream = kbs::device_nonce(runtime).map_err(|error| error.code())?;
     let session = Session::of(runtime).map_err(|error| error.code())?;
+    each(&sent, |index| vec![upstream, session.device_nonce(index)], &golden, &revocation, now)
+}
+
+/// Verifies each device against the nonces that are good for its place.
+pub(super) fn each(
+    sent: &[SentDevice],
+    nonces: impl Fn(u32) -> Vec<Nonce>,
+    golden: &[GoldenMeasurements],
+    revocation: &RevocationInput,
+    now: UnixTime,
+) -> Result<Vec<VerifiedDevice>, Code> {
     let (mut serials, mut verified) = (BTreeSet::new(), Vec::new());
-    for (index, device) in (0_u32..).zip(&sent) {
-        let expected = expected(device, vec![upstream, session.device_nonce(index)], &golden);
+    for (index, device) in (0_u32..).zip(sent) {
+        let expected = expected(device, nonces(index), golden);
         let genuine = device
             .evidence
-            .verify(&device.chain, &NvidiaRoots, &revocation, now)
+            .verify(&device.chain, &NvidiaRoots, revocation, now)
             .and_then(|genuine| genuine.check_sent_as(device.architecture).map(|()| genuine))
             .and_then(|genuine| genuine.appraise(&expected));
         let appraised = genuine.map_err(|error| {
@@ -65,7 +76,7 @@ pub(super) fn verify(
 }
 
 /// Values of the RIMs in the folder that NVIDIA signed and that are in date.
-fn golden(folder: Option<&Path>, revocation: &RevocationInput, now: UnixTime) -> Vec<GoldenMeasurements> {
+pub(super) fn golden(folder: Option<&Path>, revocation: &RevocationInput, now: UnixTime) -> Vec<GoldenMeasurements> {
     let files = collateral::with_ending(folder, &["xml", "swidtag"]);
     let values = files.into_iter().filter_map(|(path, bytes)| {
         let verified = Rim::parse(&bytes).and_then(|rim| rim.verify(&NvidiaRoots, revocation, now));

@@ -12,6 +12,8 @@ mod collateral;
 mod dcap;
 mod devices;
 mod snp;
+#[cfg(test)]
+mod tests;
 mod tpm;
 
 use crate::policy::Mode;
@@ -165,8 +167,11 @@ impl Appraiser {
         match kind {
             Kind::Snp => self.verify_snp(evidence, session),
             Kind::Tdx | Kind::Sgx => self.verify_quote(kind, evidence, session),
-            Kind::AzSnpVtpm | Kind::AzTdxVtpm => self.verify_azure(kind, evidence, session),
-            Kind::Tpm => tpm::verify(evidence, session),
+            Kind::AzSnpVtpm | Kind::AzTdxVtpm => self.verify_azure(kind, evidence, &session.binding, session.now),
+            Kind::Tpm => {
+                let nonce = session.binding.get(..tpm::NONCE_LENGTH).unwrap_or_default();
+                tpm::verify(evidence, session.enrolled, nonce)
+            }
             Kind::Aci => self.verify_aci(evidence, session),
         }
     }

@@ -2,7 +2,7 @@
 //! proves nothing.
 
 use super::azure::{pcr_claims, pcr8, quote_bound_to};
-use super::{Kind, Session, Verified};
+use super::{Kind, Verified};
 use attest::tpm::{EnrolledKey, kbs};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,19 +12,19 @@ use serde_json::Value;
 /// The reference value with the keys: base64 of a SubjectPublicKeyInfo in DER, each.
 pub(crate) const TRUSTED_KEYS: &str = "trusted_aks";
 /// Bytes of the binding that clients ask a TPM to sign.
-const NONCE_LENGTH: usize = 32;
+pub(super) const NONCE_LENGTH: usize = 32;
 
-pub(super) fn verify(evidence: &Value, session: &Session<'_>) -> Result<Verified, Code> {
+/// Verifies what one of the enrolled keys quoted over `nonce`.
+pub(super) fn verify(evidence: &Value, enrolled: &[Vec<u8>], nonce: &[u8]) -> Result<Verified, Code> {
     let text = serde_json::to_vec(evidence).map_err(|_| Code::TpmFormat)?;
     let sent = kbs::parse(&text).map_err(|error| error.code())?;
-    let enrolled = session.enrolled.iter().find_map(|der| {
+    let enrolled = enrolled.iter().find_map(|der| {
         let key = EnrolledKey::from_spki(der).ok()?;
         (key.digest() == sent.claimed_key).then_some((key, der))
     });
     let (key, der) = enrolled.ok_or(Code::TpmKey)?;
-    let nonce = session.binding.get(..NONCE_LENGTH).unwrap_or_default().to_vec();
     let verified = sent.quote.verify(&key).map_err(|error| error.code())?;
-    let appraised = verified.appraise(&quote_bound_to(nonce), &sent.pcrs).map_err(|error| error.code())?;
+    let appraised = verified.appraise(&quote_bound_to(nonce.to_vec()), &sent.pcrs).map_err(|error| error.code())?;
     let mut claims = pcr_claims(appraised.claims());
     if let Some(members) = claims.as_object_mut() {
         members.insert("ak_public".into(), STANDARD.encode(der).into());

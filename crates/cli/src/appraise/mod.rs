@@ -7,6 +7,7 @@ mod aci;
 mod azure;
 mod dcap;
 mod nvgpu;
+mod ratls;
 mod snp;
 mod token;
 mod tpm;
@@ -14,6 +15,7 @@ mod tpm;
 pub(crate) use azure::{azure_quote, azure_report};
 pub(crate) use dcap::platform as intel_platform;
 pub(crate) use nvgpu::{device_questions, rim_ids};
+pub(crate) use ratls::inside as in_certificate;
 pub(crate) use snp::{read as read_snp, stale as stale_floors};
 
 use crate::args::EvidenceKind as Kind;
@@ -195,13 +197,14 @@ type LooksLike = fn(&[u8]) -> bool;
 
 /// The kind of some evidence, by its bytes.
 pub(crate) fn detect(bytes: &[u8]) -> Option<Kind> {
-    let kinds: [(Kind, LooksLike); 6] = [
+    let kinds: [(Kind, LooksLike); 7] = [
         (Kind::Snp, snp::looks_like),
         (Kind::AzSnpVtpm, azure::looks_like_snp),
         (Kind::AzTdxVtpm, azure::looks_like_tdx),
         (Kind::Tpm, tpm::looks_like),
         (Kind::Nvgpu, nvgpu::looks_like),
         (Kind::Aci, aci::looks_like),
+        (Kind::RaTls, ratls::looks_like),
     ];
     let found = kinds.iter().find(|(_, looks_like)| looks_like(bytes)).map(|(kind, _)| *kind);
     found.or_else(|| dcap::looks_like(bytes)).or_else(|| token::looks_like(bytes))
@@ -217,6 +220,7 @@ pub(crate) fn verify(kind: Kind, question: &Question<'_>) -> Result<Verdict> {
         Kind::Aci => aci::verify(question),
         Kind::Tpm => tpm::verify(question),
         Kind::Nvgpu => nvgpu::verify(question),
+        Kind::RaTls => ratls::verify(question),
         Kind::Maa | Kind::Ear | Kind::Nras => token::verify(kind, question),
     }
 }
@@ -230,6 +234,7 @@ pub(crate) fn claimed(kind: Kind, bytes: &[u8]) -> std::result::Result<Value, Bo
         Kind::Aci => aci::claimed_of(bytes),
         Kind::Tpm => tpm::claimed_of(bytes),
         Kind::Nvgpu => nvgpu::claimed_of(bytes),
+        Kind::RaTls => ratls::claimed_of(bytes),
         Kind::Maa | Kind::Ear | Kind::Nras => token::claimed_of(kind, bytes),
     }
 }

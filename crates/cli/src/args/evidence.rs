@@ -40,6 +40,8 @@ pub enum EvidenceKind {
     Tpm,
     /// NVIDIA GPUs and switches: JSON of nvattest, NRAS or Trustee, or a raw report
     Nvgpu,
+    /// RA-TLS certificate (PEM or DER) with SGX, TDX or SNP evidence in it, which is bound to the certificate's key
+    RaTls,
     /// Token of Microsoft Azure Attestation; its key set (JWKS) comes as collateral, as for the next two
     Maa,
     /// EAR token, as Trustee or Veraison issues

@@ -72,6 +72,10 @@ pub(crate) fn plan(kind: Kind, bytes: &[u8], addresses: &Addresses<'_>) -> Vec<I
             manifests.into_iter().chain(states(appraise::device_questions(bytes), addresses.ocsp)).collect()
         }
         Kind::Sgx | Kind::Tdx => intel(kind, bytes, addresses),
+        Kind::RaTls => {
+            let inside = appraise::in_certificate(bytes);
+            inside.map(|(kind, bytes)| plan(kind, &bytes, addresses)).unwrap_or_default()
+        }
         // Keys are enrolled; certificates come with the evidence; key sets are the service's, and named by hand.
         Kind::Tpm | Kind::Aci | Kind::Maa | Kind::Ear | Kind::Nras => Vec::new(),
     }

@@ -159,6 +159,17 @@ const SGX: &[Mutator<Plan, Made>] = &[
         }),
     ),
     refused(
+        "certificate-malformed",
+        CERTIFICATES,
+        "the signer's certificate is cut short",
+        (Code::DcapCertificate, "Certificate"),
+        After(|made| {
+            made.collateral.iter_mut().skip(2).take(1).for_each(|der| {
+                der.pop();
+            });
+        }),
+    ),
+    refused(
         "crl-malformed",
         CRL,
         "the root's list is cut short",
