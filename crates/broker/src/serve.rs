@@ -6,7 +6,7 @@
 
 use crate::app::App;
 use crate::http::refusal::Refusal;
-use crate::http::{Peer, routes, wrong_method};
+use crate::http::{Peer, routes};
 use crate::keys::{Keys, KeysError};
 use crate::rates::Rates;
 use crate::settings::{Settings, SettingsError};
@@ -17,10 +17,10 @@ use crate::upkeep::{self, UpkeepError};
 use crate::verify::Verifiers;
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use claims::{Code, Digest256};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -115,7 +115,7 @@ where
     tracing::info!(%address, scheme, "listening");
     ready(Ready { address, url: format!("{scheme}://{address}"), identity: app.identity });
 
-    let rates = Arc::new(Rates::new(app.settings.limits.requests_per_second));
+    let rates = Arc::new(Rates::new(app.settings.limits.requests_per_second, app.settings.limits.loopback_exempt));
     let server = Server { app: Arc::clone(&app), router, tls, rates };
     let connections = Arc::new(Semaphore::new(app.settings.limits.connections));
     let (stop, stopping) = watch::channel(());
@@ -217,8 +217,16 @@ impl Server {
     }
 
     async fn answer(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Response {
-        self.app.metrics.requests.add();
         let started = Instant::now();
+        let response = self.respond(request, peer, started).await;
+        let metrics = &self.app.metrics;
+        metrics.requests.add();
+        metrics.durations.add(started.elapsed());
+        metrics.response_sizes.add(response.size_hint().exact().unwrap_or_default());
+        response
+    }
+
+    async fn respond(&self, request: hyper::Request<Incoming>, peer: SocketAddr, started: Instant) -> Response {
         if !self.rates.admit(peer.ip(), started) {
             self.app.metrics.rate_refusals.add();
             return Refusal::of(Code::Busy, "too many requests from this address")
@@ -230,20 +238,14 @@ impl Server {
                 .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
                 .into_response();
         }
-        // The router would answer HEAD as GET, and so release without handing over.
-        if request.method() == Method::HEAD {
-            return wrong_method();
-        }
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));
         let limit = Duration::from_secs(self.app.settings.limits.request_seconds);
-        let response = match tokio::time::timeout(limit, self.router.clone().oneshot(request)).await {
+        match tokio::time::timeout(limit, self.router.clone().oneshot(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_) => Refusal::of(Code::Busy, "the request took too long").into_response(),
-        };
-        self.app.metrics.durations.add(started.elapsed());
-        response
+        }
     }
 }
 
