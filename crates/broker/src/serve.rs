@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::http::refusal::Refusal;
 use crate::http::{Peer, routes};
 use crate::keys::{Keys, KeysError};
+use crate::places::{Place, Places};
 use crate::rates::Rates;
 use crate::settings::{Settings, SettingsError};
 use crate::store::StoreError;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// Seconds between two sweeps of what has expired.
@@ -117,7 +118,7 @@ where
 
     let rates = Arc::new(Rates::new(app.settings.limits.requests_per_second, app.settings.limits.loopback_exempt));
     let server = Server { app: Arc::clone(&app), router, tls, rates };
-    let connections = Arc::new(Semaphore::new(app.settings.limits.connections));
+    let places = Places::new(app.settings.limits.connections);
     let (stop, stopping) = watch::channel(());
     let mut renew = tokio::time::interval(Duration::from_secs(RENEW_SECONDS));
     let mut sweep = tokio::time::interval(Duration::from_secs(SWEEP_SECONDS));
@@ -128,16 +129,18 @@ where
             _ = sweep.tick() => app.sweep().await,
             _ = renew.tick() => server.renew().await,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match Arc::clone(&connections).try_acquire_owned() {
-                    Ok(place) => {
+                Ok((stream, peer)) => match places.take() {
+                    Some((place, evicted)) => {
                         let (server, stopping) = (server.clone(), stopping.clone());
                         tokio::spawn(async move {
-                            server.connection(stream, peer, stopping).await;
-                            drop(place);
+                            tokio::select! {
+                                () = server.connection(stream, peer, stopping, &place) => {}
+                                Ok(()) = evicted => server.app.metrics.connections_evicted.add(),
+                            }
                         });
                     }
                     // Closed at once: whoever holds the places must not make others wait as well.
-                    Err(_) => app.metrics.connections_refused.add(),
+                    None => app.metrics.connections_refused.add(),
                 },
                 Err(error) => {
                     // Out of file descriptors, as a rule: it passes when connections end.
@@ -177,24 +180,25 @@ impl Server {
         }
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, stopping: watch::Receiver<()>) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, stopping: watch::Receiver<()>, place: &Place) {
         let _open = self.app.metrics.connections.hold();
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else { return self.requests(stream, peer, stopping).await };
+        let Some(tls) = &self.tls else { return self.requests(stream, peer, stopping, place).await };
         let limit = Duration::from_secs(self.app.settings.limits.header_seconds);
         match tokio::time::timeout(limit, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => self.requests(stream, peer, stopping).await,
+            Ok(Ok(stream)) => self.requests(stream, peer, stopping, place).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
         }
     }
 
-    async fn requests<T>(&self, stream: T, peer: SocketAddr, mut stopping: watch::Receiver<()>)
+    async fn requests<T>(&self, stream: T, peer: SocketAddr, mut stopping: watch::Receiver<()>, place: &Place)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limits = &self.app.settings.limits;
         let service = hyper::service::service_fn(|request| async move {
+            place.keep();
             Ok::<_, std::convert::Infallible>(self.answer(request, peer).await)
         });
         let mut http = hyper::server::conn::http1::Builder::new();
