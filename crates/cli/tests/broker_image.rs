@@ -61,7 +61,10 @@ fn what_is_written_is_read_back_and_is_the_same_again() {
     let image = opened(&one, "example:1");
     assert_eq!((image.id, image.layers.len()), (written.id, 1));
     assert_eq!(image.config.entrypoint, ["/usr/bin/program"]);
-    assert_eq!((image.config.user.as_str(), image.config.ports.as_slice()), ("65532:65532", ["8999/tcp".into()].as_slice()));
+    assert_eq!(
+        (image.config.user.as_str(), image.config.ports.as_slice()),
+        ("65532:65532", ["8999/tcp".into()].as_slice())
+    );
     assert_eq!(image.config.labels["a"], "b");
     let bytes = layer(&image);
     let mut seen = Vec::new();
@@ -158,7 +161,12 @@ fn the_brokers_image_holds_the_program_and_runs_without_root_or_shell() {
     };
     let run = |arguments: &[&str]| {
         let mut command = Command::new(&inside[0]);
-        command.args(&inside[1..]).arg("/usr/bin/confide").args(arguments).env_clear().env("PATH", "/usr/sbin:/usr/bin:/bin");
+        command
+            .args(&inside[1..])
+            .arg("/usr/bin/confide")
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/bin");
         command
     };
     let made = run(&["broker", "init", "--dir", "/var/lib/confide-broker/broker"]).output().unwrap();
