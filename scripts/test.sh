@@ -54,6 +54,8 @@ cargo test --release --locked --workspace --no-fail-fast -- --nocapture --test-t
   grep -E -A 80 'panicked at' "$log" | head -n 400
 }
 count
+# Pins its tool's versions; says itself why it is left out.
+check 'the broker answers as its OpenAPI document says' scripts/api-test.sh
 check 'our text vectors' vectors crates/testkit/vectors
 if [ -d ../shared/vectors ]; then
   check 'published vectors' vectors ../shared/vectors

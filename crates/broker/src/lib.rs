@@ -22,6 +22,7 @@ mod keys;
 pub mod ledger;
 mod metrics;
 mod path;
+mod places;
 mod policy;
 mod rates;
 mod rego;

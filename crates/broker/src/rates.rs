@@ -2,7 +2,7 @@
 //!
 //! *Takes* addresses as the kernel tells them, and the time.
 //! *Guarantees* bounded memory, whatever number of addresses there are.
-//! *Does not check* addresses of this machine: a proxy on it speaks for many.
+//! *Does not check* addresses of this machine, unless told to: a proxy on it speaks for many.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,6 +18,8 @@ const BURST_SECONDS: f64 = 4.0;
 pub(crate) struct Rates {
     /// Requests a second; 0 is no limit.
     rate: u32,
+    /// Whether addresses of this machine have no limit.
+    loopback_exempt: bool,
     buckets: Mutex<HashMap<IpAddr, Bucket>>,
 }
 
@@ -27,14 +29,14 @@ struct Bucket {
 }
 
 impl Rates {
-    pub(crate) fn new(rate: u32) -> Self {
-        Self { rate, buckets: Mutex::default() }
+    pub(crate) fn new(rate: u32, loopback_exempt: bool) -> Self {
+        Self { rate, loopback_exempt, buckets: Mutex::default() }
     }
 
     /// Whether one more request of this address is within its rate.
     pub(crate) fn admit(&self, address: IpAddr, now: Instant) -> bool {
         let address = address.to_canonical();
-        if self.rate == 0 || address.is_loopback() {
+        if self.rate == 0 || (self.loopback_exempt && address.is_loopback()) {
             return true;
         }
         let rate = f64::from(self.rate);
@@ -86,7 +88,7 @@ mod tests {
 
     #[test]
     fn an_address_has_its_burst_and_then_its_rate() {
-        let rates = Rates::new(10);
+        let rates = Rates::new(10, true);
         let start = Instant::now();
         let one = IpAddr::from([192, 0, 2, 1]);
         assert_eq!(admitted(&rates, one, start, 100), 40);
@@ -98,12 +100,13 @@ mod tests {
         let of = |last| IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last));
         assert_eq!(admitted(&rates, of(1), start, 30) + admitted(&rates, of(2), start, 30), 40);
         assert_eq!(admitted(&rates, IpAddr::from([127, 0, 0, 1]), start, 1000), 1000);
-        assert_eq!(admitted(&Rates::new(0), one, start, 1000), 1000);
+        assert_eq!(admitted(&Rates::new(10, false), IpAddr::from([127, 0, 0, 1]), start, 1000), 40);
+        assert_eq!(admitted(&Rates::new(0, true), one, start, 1000), 1000);
     }
 
     #[test]
     fn memory_is_bounded_and_known_addresses_are_served() {
-        let rates = Rates::new(10);
+        let rates = Rates::new(10, true);
         let start = Instant::now();
         for number in 0..MAX_ADDRESSES {
             assert!(rates.admit(IpAddr::from(u32::try_from(number).unwrap().to_be_bytes()), start));

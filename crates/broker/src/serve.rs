@@ -6,8 +6,9 @@
 
 use crate::app::App;
 use crate::http::refusal::Refusal;
-use crate::http::{Peer, routes, wrong_method};
+use crate::http::{Peer, routes};
 use crate::keys::{Keys, KeysError};
+use crate::places::{Place, Places};
 use crate::rates::Rates;
 use crate::settings::{Settings, SettingsError};
 use crate::store::StoreError;
@@ -17,10 +18,10 @@ use crate::upkeep::{self, UpkeepError};
 use crate::verify::Verifiers;
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use claims::{Code, Digest256};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// Seconds between two sweeps of what has expired.
@@ -115,9 +116,9 @@ where
     tracing::info!(%address, scheme, "listening");
     ready(Ready { address, url: format!("{scheme}://{address}"), identity: app.identity });
 
-    let rates = Arc::new(Rates::new(app.settings.limits.requests_per_second));
+    let rates = Arc::new(Rates::new(app.settings.limits.requests_per_second, app.settings.limits.loopback_exempt));
     let server = Server { app: Arc::clone(&app), router, tls, rates };
-    let connections = Arc::new(Semaphore::new(app.settings.limits.connections));
+    let places = Places::new(app.settings.limits.connections);
     let (stop, stopping) = watch::channel(());
     let mut renew = tokio::time::interval(Duration::from_secs(RENEW_SECONDS));
     let mut sweep = tokio::time::interval(Duration::from_secs(SWEEP_SECONDS));
@@ -128,16 +129,18 @@ where
             _ = sweep.tick() => app.sweep().await,
             _ = renew.tick() => server.renew().await,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match Arc::clone(&connections).try_acquire_owned() {
-                    Ok(place) => {
+                Ok((stream, peer)) => match places.take() {
+                    Some((place, evicted)) => {
                         let (server, stopping) = (server.clone(), stopping.clone());
                         tokio::spawn(async move {
-                            server.connection(stream, peer, stopping).await;
-                            drop(place);
+                            tokio::select! {
+                                () = server.connection(stream, peer, stopping, &place) => {}
+                                Ok(()) = evicted => server.app.metrics.connections_evicted.add(),
+                            }
                         });
                     }
                     // Closed at once: whoever holds the places must not make others wait as well.
-                    Err(_) => app.metrics.connections_refused.add(),
+                    None => app.metrics.connections_refused.add(),
                 },
                 Err(error) => {
                     // Out of file descriptors, as a rule: it passes when connections end.
@@ -177,24 +180,25 @@ impl Server {
         }
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, stopping: watch::Receiver<()>) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, stopping: watch::Receiver<()>, place: &Place) {
         let _open = self.app.metrics.connections.hold();
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else { return self.requests(stream, peer, stopping).await };
+        let Some(tls) = &self.tls else { return self.requests(stream, peer, stopping, place).await };
         let limit = Duration::from_secs(self.app.settings.limits.header_seconds);
         match tokio::time::timeout(limit, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => self.requests(stream, peer, stopping).await,
+            Ok(Ok(stream)) => self.requests(stream, peer, stopping, place).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
         }
     }
 
-    async fn requests<T>(&self, stream: T, peer: SocketAddr, mut stopping: watch::Receiver<()>)
+    async fn requests<T>(&self, stream: T, peer: SocketAddr, mut stopping: watch::Receiver<()>, place: &Place)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limits = &self.app.settings.limits;
         let service = hyper::service::service_fn(|request| async move {
+            place.keep();
             Ok::<_, std::convert::Infallible>(self.answer(request, peer).await)
         });
         let mut http = hyper::server::conn::http1::Builder::new();
@@ -217,8 +221,16 @@ impl Server {
     }
 
     async fn answer(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Response {
-        self.app.metrics.requests.add();
         let started = Instant::now();
+        let response = self.respond(request, peer, started).await;
+        let metrics = &self.app.metrics;
+        metrics.requests.add();
+        metrics.durations.add(started.elapsed());
+        metrics.response_sizes.add(response.size_hint().exact().unwrap_or_default());
+        response
+    }
+
+    async fn respond(&self, request: hyper::Request<Incoming>, peer: SocketAddr, started: Instant) -> Response {
         if !self.rates.admit(peer.ip(), started) {
             self.app.metrics.rate_refusals.add();
             return Refusal::of(Code::Busy, "too many requests from this address")
@@ -230,20 +242,14 @@ impl Server {
                 .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
                 .into_response();
         }
-        // The router would answer HEAD as GET, and so release without handing over.
-        if request.method() == Method::HEAD {
-            return wrong_method();
-        }
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));
         let limit = Duration::from_secs(self.app.settings.limits.request_seconds);
-        let response = match tokio::time::timeout(limit, self.router.clone().oneshot(request)).await {
+        match tokio::time::timeout(limit, self.router.clone().oneshot(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_) => Refusal::of(Code::Busy, "the request took too long").into_response(),
-        };
-        self.app.metrics.durations.add(started.elapsed());
-        response
+        }
     }
 }
 

@@ -95,9 +95,10 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Connections at once.
     pub connections: usize,
-    /// Requests a second of one address (of one /64 in IPv6), four seconds of it at once; 0 is no limit. Addresses of this
-    /// machine have none: a proxy on it speaks for many.
+    /// Requests a second of one address (of one /64 in IPv6), four seconds of it at once; 0 is no limit.
     pub requests_per_second: u32,
+    /// Whether addresses of this machine have no such limit: a proxy on it speaks for many.
+    pub loopback_exempt: bool,
     /// Seconds a request may take.
     pub request_seconds: u64,
     /// Seconds until a connection's TLS handshake, and each request's head, must be there.
@@ -111,6 +112,7 @@ impl Default for Limits {
             head_bytes: 320 << 10,
             connections: 1024,
             requests_per_second: 250,
+            loopback_exempt: true,
             request_seconds: 30,
             header_seconds: 10,
         }

@@ -241,12 +241,31 @@ async fn connections_are_counted() {
     let mut settings = folder.settings();
     settings.limits.connections = 2;
     let broker = folder.start_with(settings, verifier()).await;
-    let (mut one, _two) = (broker.client().await, broker.client().await);
+    let (mut one, mut two) = (broker.client().await, broker.client().await);
+    for client in [&mut one, &mut two] {
+        assert_eq!(client.send("GET", "/healthz", &[], "").await.status, StatusCode::OK);
+    }
     let elapsed = closed_after(broker.ready.address, "").await;
     assert!(elapsed < Duration::from_secs(3), "the third is closed at once: {elapsed:?}");
     assert_eq!(one.send("GET", "/healthz", &[], "").await.status, StatusCode::OK);
     let metrics = one.send("GET", "/metrics", &[], "").await;
     assert!(String::from_utf8_lossy(&metrics.body).contains("kbs_connections_refused_total 1"));
+}
+
+#[tokio::test]
+async fn who_only_connects_makes_room_for_who_asks() {
+    let folder = Folder::new();
+    let mut settings = folder.settings();
+    settings.limits.connections = 2;
+    let broker = folder.start_with(settings, verifier()).await;
+    let idle: Vec<_> = (0..8).map(|_| TcpStream::connect(broker.ready.address).unwrap()).collect();
+    let _handshaken = broker.client().await;
+    let mut asking = broker.client().await;
+    assert_eq!(asking.send("GET", "/healthz", &[], "").await.status, StatusCode::OK);
+    // Who asked stays, whoever comes.
+    let more: Vec<_> = (0..8).map(|_| TcpStream::connect(broker.ready.address).unwrap()).collect();
+    assert_eq!(asking.send("GET", "/healthz", &[], "").await.status, StatusCode::OK);
+    drop((idle, more));
 }
 
 /// How long it takes until the broker closes a connection on which only `first` was sent.

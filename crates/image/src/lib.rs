@@ -19,6 +19,7 @@ pub mod initrd;
 pub mod inspect;
 pub mod layers;
 pub mod modules;
+pub mod oci;
 pub mod overlay;
 pub mod qcow2;
 pub mod root_volume;

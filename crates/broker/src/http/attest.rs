@@ -59,16 +59,18 @@ fn challenge(app: &App, call: &Call) -> Answer {
 /// `POST /kbs/v0/attest`: evidence for a challenge.
 pub(crate) async fn attest(app: Arc<App>, call: Call) -> Answer {
     app.metrics.attestation_requests.add();
-    let answer = attempt(&app, &call).await;
-    if answer.is_ok() {
-        app.metrics.attestation_successes.add()
-    } else {
-        app.metrics.attestation_failures.add()
+    let mut kind = None;
+    let answer = attempt(&app, &call, &mut kind).await;
+    match (&answer, kind) {
+        (Ok(_), Some(kind)) => app.metrics.attestation_successes.add(kind),
+        (Err(refusal), Some(kind)) if refusal.is_verdict() => app.metrics.attestation_failures.add(kind),
+        _ => app.metrics.attestation_errors.add(),
     }
     answer
 }
 
-async fn attempt(app: &Arc<App>, call: &Call) -> Answer {
+/// `kind` is what the evidence is of, once there is evidence to judge.
+async fn attempt(app: &Arc<App>, call: &Call, kind: &mut Option<verify::Kind>) -> Answer {
     let now = app.clock.now();
     let not_ours = || Refusal::of(Code::Nonce, "the challenge is unknown, expired or used");
     let cookie = protocol::cookie(&call.headers).ok_or_else(not_ours)?;
@@ -77,6 +79,7 @@ async fn attempt(app: &Arc<App>, call: &Call) -> Answer {
     Recipient::parse(&message.runtime_data.tee_pubkey, pending.version == Version::V0_2_0)
         .map_err(|_| Refusal::of(Code::Format, "the guest's key is not one that secrets can be encrypted to"))?;
     let decision = decision_id().map_err(busy)?;
+    *kind = Some(pending.kind);
     let mut facts = Facts::new(call, &message, &pending);
 
     let appraisal = match appraise(app, &message, &pending, now).await {

@@ -44,7 +44,7 @@ pub(crate) async fn healthz(_: Arc<App>, _: Call) -> Answer {
 }
 
 pub(crate) async fn metrics(app: Arc<App>, _: Call) -> Answer {
-    let mut response = Response::new(Body::from(app.metrics.text()));
+    let mut response = Response::new(Body::from(app.metrics.text(app.started)));
     let text = HeaderValue::from_static("text/plain; version=0.0.4");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     Ok(response)

@@ -29,6 +29,7 @@ use gate::{Admin, Scope};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use refusal::Refusal;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -155,8 +156,18 @@ impl Table {
 
     pub(crate) fn finish(self) -> (Router, Vec<Route>) {
         let absent = || async { Refusal::of(Code::Route, "no such endpoint").into_response() };
-        let router = self.router.fallback(absent).method_not_allowed_fallback(|| async { wrong_method() });
-        (router, self.routes)
+        let mut router = self.router;
+        let mut paths: BTreeMap<&'static str, Vec<&'static str>> = BTreeMap::new();
+        for route in &self.routes {
+            paths.entry(route.path).or_default().push(route.method);
+        }
+        for (path, methods) in paths {
+            let allowed = methods.join(", ");
+            let wrong = move || async move { wrong_method(&allowed) };
+            // The router would answer HEAD as GET, and so release without handing over.
+            router = router.route(path, on(MethodFilter::HEAD, wrong.clone()).fallback(wrong));
+        }
+        (router.fallback(absent), self.routes)
     }
 }
 
@@ -174,8 +185,13 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Vec<Route>) {
     audit::register(table).describe().finish()
 }
 
-pub(crate) fn wrong_method() -> Response {
-    Refusal::of(Code::Route, "no such method here").with_status(StatusCode::METHOD_NOT_ALLOWED).into_response()
+fn wrong_method(allowed: &str) -> Response {
+    let refusal = Refusal::of(Code::Route, "no such method here").with_status(StatusCode::METHOD_NOT_ALLOWED);
+    let mut response = refusal.into_response();
+    if let Ok(allowed) = HeaderValue::from_str(allowed) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
 }
 
 /// An answer with a JSON body.
@@ -206,6 +222,7 @@ async fn read(app: &App, path: &'static str, request: Request) -> Result<Call, R
         Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
         Err(_) => return Err(Refusal::of(Code::Format, "the body ended early")),
     };
+    app.metrics.request_sizes.add(u64::try_from(body.len()).unwrap_or(u64::MAX));
     let query = parts.uri.query().unwrap_or("").to_owned();
     Ok(Call { rest, query, headers: parts.headers, body, peer })
 }

@@ -161,7 +161,10 @@ async fn everything(app: Arc<App>, _: Admin, _: Call) -> Answer {
 
 async fn one(app: Arc<App>, _: Admin, call: Call) -> Answer {
     let snapshot = app.policies.now(&app.store, app.clock.now()).await?;
-    json(StatusCode::OK, snapshot.references.get(&call.rest).ok_or_else(absent)?)
+    // A name may hold anything, as `rvps:///…:v1`, and clients escape it; nothing is released by it.
+    let name = percent_encoding::percent_decode_str(&call.rest).decode_utf8();
+    let name = name.map_err(|_| Refusal::of(Code::Format, "a reference value's name is UTF-8"))?;
+    json(StatusCode::OK, snapshot.references.get(name.as_ref()).ok_or_else(absent)?)
 }
 
 /// Changes the store, writes that down, and puts it into force.

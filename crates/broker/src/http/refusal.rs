@@ -34,6 +34,11 @@ impl Refusal {
         self
     }
 
+    /// Whether it says something of what was sent, rather than of the broker.
+    pub(crate) fn is_verdict(&self) -> bool {
+        self.status.is_client_error()
+    }
+
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
@@ -65,6 +70,10 @@ impl IntoResponse for Refusal {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.code == Code::Busy {
+            // A bucket fills, and a store's lock is free again, within a second.
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         if self.code == Code::Admin {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -77,11 +86,11 @@ fn status(code: Code) -> StatusCode {
     match code {
         Code::Nonce | Code::Session | Code::Token | Code::Binding | Code::Admin => StatusCode::UNAUTHORIZED,
         Code::Format | Code::Version | Code::TeeUnsupported | Code::Path => StatusCode::BAD_REQUEST,
+        Code::Unsupported => StatusCode::BAD_REQUEST,
         Code::Policy | Code::PolicyCases | Code::PolicyBudget => StatusCode::BAD_REQUEST,
         Code::Absent | Code::Route => StatusCode::NOT_FOUND,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Busy | Code::Store => StatusCode::SERVICE_UNAVAILABLE,
-        Code::Unsupported => StatusCode::NOT_IMPLEMENTED,
         _ => StatusCode::FORBIDDEN,
     }
 }

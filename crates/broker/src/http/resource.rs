@@ -51,7 +51,8 @@ pub(crate) async fn fetch(app: Arc<App>, call: Call) -> Answer {
     let session = Arc::new(session(&app, &call, now).await?);
     app.metrics.policy_evaluations.add();
     let id = decision_id().map_err(|code| Refusal::of(code, "try again later"))?;
-    let outcome = decided(&app, &call, &session, &resource, version, &id, now).await?;
+    let outcome = decided(&app, &call, &session, &resource, version, &id, now).await;
+    let outcome = outcome.inspect_err(|_| app.metrics.policy_errors.add())?;
     let (permit, sealed) = match outcome {
         Ok((permit, Some(sealed))) => (permit, sealed),
         Ok((_, None)) => {

@@ -108,13 +108,14 @@ async fn the_openapi_document_has_every_route_and_says_who_may_call_it() {
     assert_eq!(document["openapi"], "3.0.3");
     let mut names = std::collections::BTreeSet::new();
     for route in &list {
-        let path = route.path.replace("{*", "{");
+        let path = openapi::described(route.path);
         let operation = &document["paths"][&path][route.method.to_lowercase()];
         assert!(operation.is_object(), "{route:?}");
         assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
         assert_eq!(operation["security"] == serde_json::json!([]), route.access == Access::Public, "{route:?}");
         let parameters = operation["parameters"].as_array().unwrap();
-        assert_eq!(parameters.len(), path.matches('{').count(), "{route:?}");
+        let in_path = parameters.iter().filter(|parameter| parameter["in"] == "path").count();
+        assert_eq!(in_path, path.matches('{').count(), "{route:?}");
         for scheme in operation["security"].as_array().unwrap().iter().flat_map(|one| one.as_object().unwrap().keys()) {
             assert!(document["components"]["securitySchemes"][scheme].is_object(), "{scheme}");
         }
@@ -122,6 +123,12 @@ async fn the_openapi_document_has_every_route_and_says_who_may_call_it() {
     let described: usize =
         document["paths"].as_object().unwrap().values().map(|at| at.as_object().unwrap().len()).sum();
     assert_eq!(described, list.len(), "nothing is described that is not served");
+    // Every schema that is named is there.
+    let text = document.to_string();
+    for (place, _) in text.match_indices("#/components/schemas/") {
+        let name: String = text[place + 21..].chars().take_while(char::is_ascii_alphanumeric).collect();
+        assert!(document["components"]["schemas"][&name].is_object(), "{name}");
+    }
 }
 
 #[tokio::test]

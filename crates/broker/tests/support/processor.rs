@@ -7,16 +7,23 @@ use claims::snp::{GuestPolicy, SnpClaims, Tee};
 use claims::{ChipId, Code, HostData, LaunchDigest, ReportData, UnixTime};
 use emulated::{Guest, Hardware, Model, Processor};
 use serde_json::{Value, json};
-use std::sync::{Arc, LazyLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 /// Two machines.
-static PROCESSORS: LazyLock<[Processor; 2]> = LazyLock::new(|| [Model::GENOA, Model::MILAN].map(open));
+static PROCESSORS: LazyLock<[Processor; 2]> = LazyLock::new(|| {
+    // Keys are in memory after opening, so a folder of its own may go.
+    let nameless = tempfile::tempdir().unwrap();
+    let kept = WORKSPACE.get().map_or(nameless.path(), PathBuf::as_path);
+    [open(kept, Model::GENOA), open(tempfile::tempdir().unwrap().path(), Model::MILAN)]
+});
 
-fn open(model: Model) -> Processor {
-    // Keys are in memory after opening, so the folder may go.
-    let workspace = tempfile::tempdir().unwrap();
+/// Where the first machine's roots are kept, for a broker in another process; set before the first launch.
+pub static WORKSPACE: OnceLock<PathBuf> = OnceLock::new();
+
+fn open(workspace: &Path, model: Model) -> Processor {
     let hardware = Hardware::Ignore { reason: "a test".into() };
-    Processor::open(workspace.path(), super::now(), model, &hardware).unwrap()
+    Processor::open(workspace, super::now(), model, &hardware).unwrap()
 }
 
 /// A guest's launch on one of the machines.

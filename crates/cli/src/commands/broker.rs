@@ -76,6 +76,7 @@ pub(super) fn serve(args: &BrokerServeArgs, context: &Context) -> Result {
         context.printer.warn("DEVELOPMENT BROKER: evidence of an emulated processor is accepted; it protects nothing");
     }
     log_to_stderr(settings.log);
+    more_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -98,6 +99,13 @@ pub(super) fn serve(args: &BrokerServeArgs, context: &Context) -> Result {
             })
         })
         .map(|()| Outcome::Done)
+}
+
+/// Takes as many file descriptors as this process may: one for each connection, and shells give 1024 as a rule.
+fn more_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// The broker's own log. `CONFIDE_LOG` names a level: error, warn, info (the default), debug, trace.
