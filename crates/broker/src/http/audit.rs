@@ -29,10 +29,14 @@ pub(crate) fn register(table: Table) -> Table {
         .open(Access::Guest, "GET", "/confide/v0/receipts/{id}", own_receipt)
 }
 
-/// Whether the broker can decide anything: its store takes a write, and its log has a head that it signed.
+/// Whether the broker can decide anything: its store takes a write, its log has a head that it signed, and Vault answers,
+/// where anything is kept there.
 pub(crate) async fn readyz(app: Arc<App>, _: Call) -> Answer {
     let log = Arc::clone(&app.store.audit);
     let size = app.store.write(move |connection| Ok(log.reader().head(connection)?.size)).await?;
+    if let Some(words) = app.keeper.as_ref().and_then(|keeper| keeper.problem()) {
+        return Err(Refusal::of(Code::Store, words));
+    }
     json(StatusCode::OK, &object!({"ready": true, "audit": size}))
 }
 

@@ -165,12 +165,19 @@ async fn add_site(app: Arc<App>, admin: Admin, call: Call) -> Answer {
 
 async fn list_resources(app: Arc<App>, _: Admin, _: Call) -> Answer {
     let list = app.store.read(secrets::list).await?;
-    json(StatusCode::OK, &object!({"resources": list}))
+    let elsewhere = super::kept::elsewhere(&app);
+    match elsewhere.is_empty() {
+        true => json(StatusCode::OK, &object!({"resources": list})),
+        false => json(StatusCode::OK, &object!({"resources": list, "elsewhere": elsewhere})),
+    }
 }
 
 async fn list_versions(app: Arc<App>, _: Admin, call: Call) -> Answer {
     let path =
         ResourcePath::parse(&call.rest).map_err(|code| Refusal::of(code, "a resource path is REPOSITORY/TYPE/TAG"))?;
+    if app.keeper.as_ref().is_some_and(|keeper| keeper.keeps(&path).is_some()) {
+        return super::kept::versions(&app, path).await;
+    }
     let name = path.to_string();
     let versions = app.store.read(move |connection| secrets::versions(connection, &path)).await?;
     if versions.is_empty() {
