@@ -20,6 +20,7 @@ tools=(
   "qemu-system-x86_64 qemu-system-x86" "qemu-img qemu-utils" "e2fsck e2fsprogs" "cryptsetup cryptsetup-bin"
   "veritysetup cryptsetup-bin" "cc gcc" "make make" "zstd zstd" "xz xz-utils" "cpio cpio" "busybox busybox-static"
   "curl curl" "openssl openssl" "git git" "strace strace" "shellcheck shellcheck"
+  "softhsm2-util softhsm2"
 )
 
 missing_packages() {

@@ -28,7 +28,7 @@ fn approle(vault: &FakeVault) -> VaultSettings {
         address: vault.url(),
         ca_file: Some(vault.file("ca.pem")),
         namespace: None,
-        seconds: 20,
+        seconds: 60,
         auth: VaultAuth::Approle {
             role_id: ROLE.into(),
             secret_id_file: vault.file("secret-id"),
@@ -295,6 +295,7 @@ async fn vault_goes_and_comes_back() {
         let entry = broker.decision(&answer.decision()).await;
         assert_eq!((&entry["code"], &entry["problem"]), (&json!("E-STORE"), &json!(words)));
         assert_eq!(ready(&broker).await, (503, format!("E-STORE: {words}")));
+        assert_eq!(broker.admin("GET", "/confide/v0/status", "").await.json()["vault"], json!(words));
     };
     vault.die();
     told("Vault does not answer").await;
@@ -468,6 +469,12 @@ async fn the_master_key_is_under_transit() {
     assert_eq!(guest.secret(&get(&broker, &guest, "own/key/1").await), SECRET);
     broker.stop().await;
 
+    // A backup holds the wrapped key; a restore opens it with the same Vault.
+    let copy = folder.place.path().join("copy");
+    broker::backup(&path, &copy, broker::Backup::WithKeys).unwrap();
+    let restored = broker::restore(&copy, &folder.place.path().join("restored"), now()).unwrap();
+    assert_eq!(restored.identity, folder.facts.identity);
+
     std::fs::write(path.join("master.wrapped"), "x").unwrap();
     let keys = |outcome: Result<Rotated, UpkeepError>| match outcome {
         Err(UpkeepError::Keys(error)) => error,
@@ -494,7 +501,7 @@ async fn a_master_key_moves_from_a_file_to_vault() {
     broker.stop().await;
     let text = std::fs::read_to_string(&folder.facts.settings).unwrap();
     let more = format!(
-        "[master]\nsource = \"vault-transit\"\nkey = \"confide\"\n[vault]\naddress = \"{}\"\nca_file = {:?}\n\
+        "[master]\nsource = \"vault-transit\"\nkey = \"confide\"\n[vault]\naddress = \"{}\"\nca_file = {:?}\nseconds = 60\n\
          auth = {{ method = \"token\", token_file = \"vault-token\" }}\n",
         vault.url(),
         vault.file("ca.pem")

@@ -65,21 +65,22 @@ async fn status(app: Arc<App>, _: Admin, _: Call) -> Answer {
         .await?;
     let counters: serde_json::Map<String, Value> =
         app.metrics.values().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    json(
-        StatusCode::OK,
-        &object!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "development": app.mode == Mode::Development,
-            "identity": app.identity,
-            "started": app.started.0,
-            "time": app.clock.now().0,
-            "protocols": ["0.4.0", "0.2.0"],
-            "references": rules,
-            "resources": secrets,
-            "audit": {"sequence": head.size, "head": head.root},
-            "counters": counters,
-        }),
-    )
+    let mut status = object!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "development": app.mode == Mode::Development,
+        "identity": app.identity,
+        "started": app.started.0,
+        "time": app.clock.now().0,
+        "protocols": ["0.4.0", "0.2.0"],
+        "references": rules,
+        "resources": secrets,
+        "audit": {"sequence": head.size, "head": head.root},
+        "counters": counters,
+    });
+    if let Some(keeper) = &app.keeper {
+        status["vault"] = keeper.problem().unwrap_or("answers").into();
+    }
+    json(StatusCode::OK, &status)
 }
 
 async fn add_reference(app: Arc<App>, admin: Admin, call: Call) -> Answer {

@@ -97,7 +97,7 @@ impl VaultError {
             Self::Unreachable { .. } => "Vault does not answer",
             Self::Sealed { .. } => "Vault is sealed, or not ready",
             Self::Login { .. } => "Vault refuses the broker's login",
-            Self::Forbidden { .. } => "Vault does not let the broker read this",
+            Self::Forbidden { .. } => "Vault does not let the broker do this",
             Self::Status { .. } | Self::Malformed { .. } => "Vault gives an answer that cannot be used",
             Self::Conflict => "the entry in Vault was changed meanwhile",
             Self::OtherMembers { .. } => "the entry in Vault has other members",

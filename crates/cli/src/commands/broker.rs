@@ -18,11 +18,11 @@ const NO_LIST: &str = "no revocation list is distributed to this broker yet";
 /// `confide broker init`.
 pub(super) fn init(args: &BrokerInitArgs, context: &Context) -> Result {
     let listen = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), DEFAULT_PORT);
+    let (master, vault) = broker_master::settings(&args.master)?;
     if args.dry_run {
         context.printer.say(format!("would make keys and settings in {}, to listen on {listen}", args.dir.display()));
         return Ok(Outcome::Done);
     }
-    let (master, vault) = broker_master::settings(&args.master)?;
     let facts = make_with(&args.dir, InitOptions { master, vault, ..options(listen, &args.name) })?;
     let answer = serde_json::json!({
         "settings": facts.settings, "identity": facts.identity, "identity_key": facts.identity_key, "admin_key": facts.admin_key,
@@ -54,7 +54,7 @@ fn make_with(folder: &Path, options: InitOptions) -> Result<broker::Facts> {
         Failure::environment(format!("cannot make a broker in {}", folder.display()))
             .hint(match &error {
                 InitError::Exists { .. } => "a broker is never overwritten: name another folder",
-                _ => "nothing of a broker that was there is changed; put right what is named, and use a new folder",
+                _ => "put right what is named, then run the same command again",
             })
             .because(error)
     })
