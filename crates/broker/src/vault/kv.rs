@@ -412,3 +412,7 @@ impl<'de> Deserialize<'de> for Member {
         value.deserialize_any(Bytes)
     }
 }
+
+#[cfg(test)]
+#[path = "kv_tests.rs"]
+mod tests;
