@@ -1,10 +1,6 @@
 //! The master key under a key in a hardware security module: SoftHSM, with tokens of its own in a temporary folder. The
 //! programs run as children, because SoftHSM finds its tokens by an environment variable.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test says what went wrong by failing, or why it did not run"
-)]
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};

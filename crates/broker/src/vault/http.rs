@@ -130,7 +130,8 @@ impl Http {
             return Err(VaultError::Malformed { what, problem: "too large" });
         }
         let status = answer.status().as_u16();
-        if status == 503 || status == 501 {
+        // Not initialised, sealed; or a load balancer that finds no node.
+        if (501..=504).contains(&status) {
             return Err(VaultError::Sealed { address: self.address.clone() });
         }
         Ok(Reply { status, body: bytes, what, quotable: !matches!(body, Body::Secret(_)) })

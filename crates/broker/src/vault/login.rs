@@ -20,6 +20,8 @@ use zeroize::Zeroizing;
 const MAX_CREDENTIAL: usize = 16 << 10;
 /// How long a failed login is not tried again: whoever waited for it gets the same answer.
 const FRESH: Duration = Duration::from_millis(500);
+/// Longest life of a token that is counted, seconds: ten years.
+const LONGEST: u64 = 10 * 365 * 86_400;
 /// Shortest time between two renewals.
 const LEAST: Duration = Duration::from_millis(200);
 
@@ -94,7 +96,7 @@ impl Lease {
         if seconds == 0 {
             return None;
         }
-        let whole = Duration::from_secs(seconds);
+        let whole = Duration::from_secs(seconds.min(LONGEST));
         // Two thirds, less up to a tenth, so that several brokers do not come at once.
         let wait = (whole * 2 / 3).mul_f64(1.0 - jitter() / 10.0).max(LEAST);
         let now = Instant::now();
@@ -168,7 +170,8 @@ impl Login {
                 let granted: Granted = answer.json()?;
                 let grant = granted.auth.ok_or_else(|| answer.malformed("without `auth`"))?;
                 let renewed = Lease::new(grant.lease_duration, grant.renewable, Some(lease.first));
-                let near_its_end = renewed.is_some() && Duration::from_secs(grant.lease_duration) * 2 < lease.first;
+                let near_its_end =
+                    renewed.is_some() && Duration::from_secs(grant.lease_duration.min(LONGEST)) * 2 < lease.first;
                 held.lease = renewed;
                 if !near_its_end {
                     tracing::debug!(seconds = grant.lease_duration, "the token for Vault is renewed");
@@ -291,4 +294,19 @@ pub(super) fn jitter() -> f64 {
     let mut random = [0_u8; 2];
     let _ = rand::fill(&mut random);
     f64::from(u16::from_le_bytes(random)) / 65_536.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_of_any_length_is_counted() {
+        assert!(Lease::new(0, true, None).is_none(), "a token that does not end");
+        let most = Lease::new(u64::MAX, true, None).unwrap();
+        assert_eq!(most.first, Duration::from_secs(LONGEST));
+        let hour = Lease::new(3600, true, None).unwrap();
+        let wait = hour.renew_at.saturating_duration_since(Instant::now()).as_secs();
+        assert!((2100..=2400).contains(&wait), "two thirds, less up to a tenth: {wait}");
+    }
 }
