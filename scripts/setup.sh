@@ -21,6 +21,7 @@ tools=(
   "veritysetup cryptsetup-bin" "cc gcc" "make make" "zstd zstd" "xz xz-utils" "cpio cpio" "busybox busybox-static"
   "curl curl" "openssl openssl" "git git" "strace strace" "shellcheck shellcheck"
   "faketime faketime" "skopeo skopeo"
+  "softhsm2-util softhsm2"
 )
 
 missing_packages() {

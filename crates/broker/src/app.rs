@@ -12,6 +12,7 @@ use crate::settings::Settings;
 use crate::store::audit::Kind;
 use crate::store::{Store, sessions, token_keys};
 use crate::token::{Previous, Tokens};
+use crate::vault::Keeper;
 use crate::verify::{Appraiser, Verifiers};
 use aws_lc_rs::rand;
 use claims::{Code, Digest256, UnixTime};
@@ -38,6 +39,8 @@ pub(crate) struct App {
     pub(crate) appraiser: Arc<Appraiser>,
     pub(crate) policies: Policies,
     pub(crate) store: Store,
+    /// What is kept in Vault, where anything is.
+    pub(crate) keeper: Option<Arc<Keeper>>,
     pub(crate) metrics: Metrics,
 }
 
@@ -91,6 +94,7 @@ impl App {
             challenges: Challenges::new(&challenge_key, settings.challenge_seconds),
             tokens: tokens.with_previous(previous),
             appraiser: Arc::new(Appraiser::new(mode, &settings.revocation, settings.collateral.clone(), verifiers)),
+            keeper: Keeper::new(settings.vault.as_ref(), &settings.secrets)?,
             store,
             metrics: Metrics::default(),
             settings,

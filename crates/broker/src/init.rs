@@ -5,13 +5,16 @@
 //! *Does not check* whether the folder lies on a disk that others can read: the operator chooses it.
 
 use crate::keys::{self, Keys, Master};
+use crate::master::Keeping;
 use crate::settings::{self, MasterSource};
 use crate::store::Store;
+use crate::vault::VaultSettings;
 use claims::Digest256;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData,
 };
+use serde::Serialize;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -28,12 +31,22 @@ pub struct InitOptions {
     pub names: Vec<String>,
     /// Why evidence without a revocation list is accepted; none requires lists.
     pub crl_absent_reason: Option<String>,
+    /// Where the master key is kept; a descriptor cannot be asked for here.
+    pub master: MasterSource,
+    /// The Vault of the settings; names of files are absolute, or relative to the new folder.
+    pub vault: Option<VaultSettings>,
 }
 
 impl Default for InitOptions {
-    /// Port 8999 on every address, revocation lists required.
+    /// Port 8999 on every address, revocation lists required, the master key in the folder.
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 8999)), names: Vec::new(), crl_absent_reason: None }
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8999)),
+            names: Vec::new(),
+            crl_absent_reason: None,
+            master: MasterSource::File,
+            vault: None,
+        }
     }
 }
 
@@ -90,6 +103,13 @@ pub fn init(folder: &Path, options: &InitOptions) -> Result<Facts, InitError> {
             return Err(InitError::Exists { path: place(name) });
         }
     }
+    // Before anything is written: settings that cannot be used, a Vault or a token that does not answer.
+    let text = settings_text(options)?;
+    let settings = settings::Settings::parse(&text, folder).map_err(|error| make_error("the settings", error))?;
+    let master = Master::make().map_err(|error| make_error("the master key", error))?;
+    let keeping = Keeping::from(&settings);
+    let sealed = keeping.seal(&master, true).map_err(|error| make_error("the wrapped master key", error))?;
+    let master_file = keeping.file(folder).ok_or_else(|| make_error("the master key", "a descriptor keeps nothing"))?;
     let now = OffsetDateTime::now_utc();
 
     let identity = make_key("the identity key", &PKCS_ECDSA_P256_SHA256)?;
@@ -126,13 +146,12 @@ pub fn init(folder: &Path, options: &InitOptions) -> Result<Facts, InitError> {
     write_new(&place(keys::ADMIN_KEY), admin.serialize_pem().as_bytes())?;
     write_new(&place(keys::ADMIN), admin.public_key_pem().as_bytes())?;
 
-    let master = Master::make().map_err(|error| make_error("the master key", error))?;
-    master.expose(|key| write_new(&place(keys::MASTER), key))?;
+    write_new(&master_file, &sealed)?;
 
     // The store is made now, so that a folder that cannot hold one is found before anything relies on it.
-    let loaded = Keys::load(folder, &MasterSource::File).map_err(|error| make_error("the keys", error))?;
+    let loaded = Keys::with(folder, master).map_err(|error| make_error("the keys", error))?;
     Store::create(folder, &loaded).map_err(|error| make_error("the store", error))?;
-    write_new(&place(settings::FILE_NAME), settings_text(options).as_bytes())?;
+    write_new(&place(settings::FILE_NAME), text.as_bytes())?;
     Ok(Facts {
         identity: Digest256::of(&identity.subject_public_key_info()),
         settings: place(settings::FILE_NAME),
@@ -220,18 +239,36 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), InitError> {
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|source| file_error(path, source))
 }
 
-fn settings_text(options: &InitOptions) -> String {
+/// `[master]` and `[vault]`, where they are not the plain ones.
+#[derive(Serialize)]
+struct Kept<'a> {
+    master: &'a MasterSource,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vault: Option<&'a VaultSettings>,
+}
+
+fn settings_text(options: &InitOptions) -> Result<String, InitError> {
     let revocation = match &options.crl_absent_reason {
         None => "crl = \"required\"".to_owned(),
         Some(reason) => format!("crl = \"absent-ok\"\nreason = {}", toml::Value::String(reason.clone())),
     };
-    format!(
+    let kept = match (&options.master, &options.vault) {
+        (MasterSource::File, None) => String::new(),
+        (master, vault) => {
+            let kept = toml::to_string(&Kept { master, vault: vault.as_ref() });
+            format!(
+                "\n# Where the master key is wrapped, and by whom.\n{}",
+                kept.map_err(|error| make_error("the settings", error))?
+            )
+        }
+    };
+    Ok(format!(
         "# Settings of this key broker; unknown keys are errors. Keys and store lie in this folder.\n\
          listen = \"{}\"\n\
          # Seconds a challenge may be answered, a session is good, a guest holds its keys without attesting again.\n\
          challenge_seconds = 300\nsession_seconds = 300\nlease_seconds = 300\n\n\
          # Whether evidence must come with a revocation list: \"required\", or \"absent-ok\" with a reason.\n\
-         [revocation]\n{revocation}\n",
+         [revocation]\n{revocation}\n{kept}",
         options.listen
-    )
+    ))
 }

@@ -1,6 +1,9 @@
 //! The keys of a broker's folder, read once at start. The identity's private key is not among them: it stays offline.
 
-use crate::settings::MasterSource;
+use crate::hsm::HsmError;
+use crate::master::Keeping;
+use crate::settings::Settings;
+use crate::vault::VaultError;
 use aws_lc_rs::hkdf;
 use claims::{Digest256, Secret};
 use rustls::pki_types::pem::PemObject;
@@ -19,10 +22,12 @@ pub(crate) const TOKEN: &str = "token.pem";
 pub const ADMIN_KEY: &str = "admin-key.pem";
 pub(crate) const ADMIN: &str = "admin.pem";
 pub(crate) const MASTER: &str = "master.key";
+/// The master key, wrapped by Vault or a hardware security module.
+pub(crate) const WRAPPED: &str = "master.wrapped";
 pub(crate) const AUDIT_KEY: &str = "audit-key.pem";
 pub(crate) const AUDIT: &str = "audit.pem";
-pub(crate) const FILES: [&str; 11] =
-    [IDENTITY_KEY, IDENTITY, TLS_KEY, TLS, TOKEN_KEY, TOKEN, AUDIT_KEY, AUDIT, ADMIN_KEY, ADMIN, MASTER];
+pub(crate) const FILES: [&str; 12] =
+    [IDENTITY_KEY, IDENTITY, TLS_KEY, TLS, TOKEN_KEY, TOKEN, AUDIT_KEY, AUDIT, ADMIN_KEY, ADMIN, MASTER, WRAPPED];
 
 /// Why keys cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +49,15 @@ pub enum KeysError {
         /// What it should hold.
         wanted: &'static str,
     },
+    /// The master key is to come from Vault, and no Vault is named.
+    #[error("`[master]` needs `[vault]`, which is not in the settings")]
+    NoVault,
+    /// Vault does not give the master key.
+    #[error("the master key is not to be had from Vault")]
+    Vault(#[from] VaultError),
+    /// The hardware security module does not give it.
+    #[error("the master key is not to be had from the hardware security module")]
+    Hsm(#[from] HsmError),
 }
 
 /// What a running broker needs.
@@ -71,7 +85,13 @@ pub fn identity(folder: &Path) -> Result<Digest256, KeysError> {
 }
 
 impl Keys {
-    pub(crate) fn load(folder: &Path, master: &MasterSource) -> Result<Self, KeysError> {
+    /// Reads the folder, and asks whoever wraps the master key: not for the runtime's threads.
+    pub(crate) fn load(folder: &Path, settings: &Settings) -> Result<Self, KeysError> {
+        Self::with(folder, Keeping::from(settings).load(folder)?)
+    }
+
+    /// Reads the folder, all but the master key.
+    pub(crate) fn with(folder: &Path, master: Master) -> Result<Self, KeysError> {
         let identity = certificate(&folder.join(IDENTITY))?;
         let (tls_chain, tls_key) = tls(folder)?;
         Ok(Self {
@@ -82,7 +102,7 @@ impl Keys {
             audit_key: private_key(&folder.join(AUDIT_KEY))?,
             audit_chain: audit_chain(folder)?,
             admin: admin_key(&folder.join(ADMIN))?,
-            master: Master::load(folder, master)?,
+            master,
             identity: spki_digest(&identity)
                 .ok_or_else(|| KeysError::Content { path: folder.join(IDENTITY), wanted: "a certificate" })?,
         })
@@ -93,12 +113,8 @@ impl Keys {
 pub(crate) struct Master(Secret<[u8; 32]>);
 
 impl Master {
-    fn load(folder: &Path, source: &MasterSource) -> Result<Self, KeysError> {
-        match source {
-            MasterSource::File => Self::read(&folder.join(MASTER)),
-            // Linux gives each descriptor of a process as a file.
-            MasterSource::Descriptor { number } => Self::read(Path::new(&format!("/dev/fd/{number}"))),
-        }
+    pub(crate) fn of(key: Secret<[u8; 32]>) -> Self {
+        Self(key)
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self, KeysError> {

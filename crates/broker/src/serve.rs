@@ -15,6 +15,7 @@ use crate::store::StoreError;
 use crate::tls::Tls;
 use crate::token::TokenKeyError;
 use crate::upkeep::{self, UpkeepError};
+use crate::vault::{Keeper, VaultError};
 use crate::verify::Verifiers;
 use axum::Router;
 use axum::extract::Request;
@@ -62,6 +63,12 @@ pub enum ServeError {
     /// Keys cannot be read.
     #[error("the broker's keys cannot be used")]
     Keys(#[from] KeysError),
+    /// Vault's settings cannot be used.
+    #[error("the Vault of the settings cannot be used")]
+    Vault(#[from] VaultError),
+    /// The runtime ends.
+    #[error("the broker was ended while it started")]
+    Interrupted,
     /// The folder is in use.
     #[error(transparent)]
     InUse(#[from] UpkeepError),
@@ -99,9 +106,12 @@ pub async fn serve<S>(
 where
     S: Future<Output = ()> + Send,
 {
-    settings.check()?;
+    settings.check_to_serve()?;
     let _in_use = upkeep::take(&settings.folder)?;
-    let keys = Keys::load(&settings.folder, &settings.master)?;
+    // Whoever wraps the master key is asked over the network, or is a device.
+    let asked = settings.clone();
+    let loaded = tokio::task::spawn_blocking(move || Keys::load(&asked.folder, &asked)).await;
+    let keys = loaded.map_err(|_| ServeError::Interrupted)??;
     let tls = match settings.insecure_http {
         true => None,
         false => Some(Arc::new(Tls::new(&settings.folder, &keys.tls_chain, &keys.tls_key)?)),
@@ -120,6 +130,7 @@ where
     let server = Server { app: Arc::clone(&app), router, tls, rates };
     let places = Places::new(app.settings.limits.connections);
     let (stop, stopping) = watch::channel(());
+    let tending = app.keeper.clone().map(|keeper| tokio::spawn(Keeper::tend(keeper)));
     let mut renew = tokio::time::interval(Duration::from_secs(RENEW_SECONDS));
     let mut sweep = tokio::time::interval(Duration::from_secs(SWEEP_SECONDS));
     let mut shutdown = pin!(shutdown);
@@ -149,6 +160,9 @@ where
                 }
             },
         }
+    }
+    if let Some(tending) = tending {
+        tending.abort();
     }
     drop(listener);
     drop(stopping);

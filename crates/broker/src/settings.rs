@@ -1,5 +1,7 @@
 //! `broker.toml`: what an operator may decide. Unknown keys are errors; whatever weakens the broker is not in the file.
 
+use crate::vault::settings::path;
+use crate::vault::{KeptInVault, VaultSettings};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,6 +38,12 @@ pub struct Settings {
     /// Bounds on what a peer may use.
     #[serde(default)]
     pub limits: Limits,
+    /// The Vault (or OpenBao) that keeps secrets or wraps the master key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultSettings>,
+    /// What is kept in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<KeptInVault>,
     /// Folder of keys and store: where the file is. Not in the file.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -58,6 +66,25 @@ pub enum MasterSource {
     Descriptor {
         /// Its number.
         number: u32,
+    },
+    /// The file `master.wrapped` in the broker's folder, which Vault's transit engine decrypts at start.
+    VaultTransit {
+        /// Where the engine is mounted.
+        #[serde(default = "transit")]
+        mount: String,
+        /// Name of Vault's key.
+        key: String,
+    },
+    /// The file `master.wrapped` in the broker's folder, which a hardware security module decrypts at start.
+    Pkcs11 {
+        /// The module's library.
+        module: PathBuf,
+        /// Label of the token.
+        token: String,
+        /// Label of the AES key in it.
+        key: String,
+        /// File with the user's PIN.
+        pin_file: PathBuf,
     },
 }
 
@@ -161,10 +188,24 @@ impl Settings {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         };
-        let mut settings: Self = toml::from_str(&text)
-            .map_err(|source| SettingsError::Toml { path: path.to_owned(), source: Box::new(source) })?;
+        Self::parse(&text, &folder).map_err(|error| match error {
+            SettingsError::Toml { source, .. } => SettingsError::Toml { path: path.to_owned(), source },
+            other => other,
+        })
+    }
+
+    /// The settings of a text that is, or will be, in `folder`.
+    pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, SettingsError> {
+        let mut settings: Self = toml::from_str(text)
+            .map_err(|source| SettingsError::Toml { path: folder.join(FILE_NAME), source: Box::new(source) })?;
         settings.collateral = settings.collateral.map(|collateral| folder.join(collateral));
-        settings.folder = folder;
+        if let Some(vault) = &mut settings.vault {
+            vault.place(folder);
+        }
+        if let MasterSource::Pkcs11 { module, pin_file, .. } = &mut settings.master {
+            (*module, *pin_file) = (folder.join(&*module), folder.join(&*pin_file));
+        }
+        settings.folder = folder.to_owned();
         settings.check()?;
         Ok(settings)
     }
@@ -198,7 +239,54 @@ impl Settings {
         if self.insecure_http && !(self.dev && self.listen.ip().is_loopback()) {
             return value("insecure_http", self.listen.to_string(), "a development broker on a loopback address");
         }
+        self.check_vault()
+    }
+
+    fn check_vault(&self) -> Result<(), SettingsError> {
+        let value = |key, got: String, wanted| Err(SettingsError::Value { key, got, wanted });
+        if let Some(vault) = &self.vault {
+            vault.check()?;
+        }
+        for (place, kept) in self.secrets.iter().enumerate() {
+            kept.check()?;
+            if self.secrets.iter().take(place).any(|other| other.prefix == kept.prefix) {
+                return value("secrets.prefix", kept.prefix.clone(), "a prefix that stands once");
+            }
+        }
+        match (&self.master, &self.vault) {
+            (MasterSource::VaultTransit { mount, key }, Some(vault)) => {
+                path("master.mount", mount)?;
+                path("master.key", key)?;
+                if vault.is_plain() {
+                    return value(
+                        "vault.address",
+                        vault.address.clone(),
+                        "https, where the master key comes from Vault",
+                    );
+                }
+            }
+            (MasterSource::VaultTransit { .. }, None) => {
+                return value("master.source", "vault-transit".into(), "a `[vault]` beside it");
+            }
+            _ => {}
+        }
+        if self.vault.is_none() && !self.secrets.is_empty() {
+            return value("secrets", "without a `[vault]`".into(), "a `[vault]` beside it");
+        }
         Ok(())
+    }
+
+    /// What only a broker that is about to serve knows: whether it is for development.
+    pub(crate) fn check_to_serve(&self) -> Result<(), SettingsError> {
+        self.check()?;
+        match &self.vault {
+            Some(vault) if vault.is_plain() && !self.dev => Err(SettingsError::Value {
+                key: "vault.address",
+                got: vault.address.clone(),
+                wanted: "https (plain HTTP is for development brokers)",
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -207,6 +295,10 @@ impl Settings {
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
     }
+}
+
+fn transit() -> String {
+    "transit".into()
 }
 
 fn five_minutes() -> u64 {

@@ -7,7 +7,8 @@
 
 use crate::init::write_new;
 use crate::keys::{self, Keys, KeysError, Master};
-use crate::settings::{self, MasterSource, Settings, SettingsError};
+use crate::master::Keeping;
+use crate::settings::{self, Settings, SettingsError};
 use crate::store::{self, StoreError, StoredLog};
 use claims::{Digest256, UnixTime};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,9 +16,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const LOCK: &str = "broker.lock";
-const NEXT_MASTER: &str = "master.key.next";
 /// What a backup always holds beside the store.
 const PUBLIC: [&str; 6] = [settings::FILE_NAME, keys::IDENTITY, keys::TLS, keys::TOKEN, keys::AUDIT, keys::ADMIN];
+/// What it holds as well where it is in the folder: worth nothing without Vault or the hardware security module.
+const WRAPPED: [&str; 1] = [keys::WRAPPED];
 /// What it holds with keys, as far as it is in the folder.
 const PRIVATE: [&str; 6] =
     [keys::IDENTITY_KEY, keys::TLS_KEY, keys::TOKEN_KEY, keys::AUDIT_KEY, keys::ADMIN_KEY, keys::MASTER];
@@ -63,6 +65,9 @@ pub enum UpkeepError {
     /// The master key does not come from a file.
     #[error("the master key comes from a descriptor, so a new one cannot be kept: set `[master] source = \"file\"`")]
     Source,
+    /// Nothing wraps the master key that could do so again.
+    #[error("only a master key under Vault's transit engine can be wrapped again: `[master]` names another source")]
+    NoRewrap,
     /// No randomness.
     #[error("a new master key cannot be made")]
     Random,
@@ -128,18 +133,27 @@ pub(crate) fn take(folder: &Path) -> Result<File, UpkeepError> {
 }
 
 /// Makes a new master key and wraps every data key under it. The broker must not run. A rotation that was cut short is
-/// brought to its end: the key that the store is under is always in one of two files.
-pub fn rotate_master(folder: &Path, now: UnixTime) -> Result<Rotated, UpkeepError> {
+/// brought to its end: the key that the store is under is always in one of two files. `from`: the file with the key that
+/// the store is under now, where the settings name a new place for it already.
+pub fn rotate_master(folder: &Path, now: UnixTime, from: Option<&Path>) -> Result<Rotated, UpkeepError> {
     let _in_use = take(folder)?;
     let settings = Settings::load(&folder.join(settings::FILE_NAME))?;
-    if settings.master != MasterSource::File {
-        return Err(UpkeepError::Source);
+    let keeping = Keeping::from(&settings);
+    let current = keeping.file(folder).ok_or(UpkeepError::Source)?;
+    let mut next = current.clone().into_os_string();
+    next.push(".next");
+    let next = PathBuf::from(next);
+    let old = match from {
+        Some(path) => Master::read(path)?,
+        None => keeping.open(&current)?,
+    };
+    if from.is_some_and(|from| from != current) && current.exists() {
+        return Err(UpkeepError::Exists { path: current });
     }
-    let keys = Keys::load(folder, &settings.master)?;
-    let (current, next) = (folder.join(keys::MASTER), folder.join(NEXT_MASTER));
+    let keys = Keys::with(folder, old)?;
     if !store::upkeep::is_of(folder, &keys.master)? {
         // The store went over to the next key, and then the power went.
-        let waiting = if next.exists() { Some(Master::read(&next)?) } else { None };
+        let waiting = if next.exists() { Some(keeping.open(&next)?) } else { None };
         let fits = waiting.map(|master| store::upkeep::is_of(folder, &master)).transpose()?.unwrap_or(false);
         if !fits {
             return Err(StoreError::MasterKey.into());
@@ -152,23 +166,37 @@ pub fn rotate_master(folder: &Path, now: UnixTime) -> Result<Rotated, UpkeepErro
         std::fs::remove_file(&next).map_err(|source| UpkeepError::File { path: next.clone(), source })?;
     }
     let master = Master::make().map_err(|_| UpkeepError::Random)?;
-    master.expose(|key| write(&next, key))?;
+    // A key of a hardware security module is made where the master key comes there for the first time.
+    write(&next, &keeping.seal(&master, from.is_some())?)?;
     sync(folder)?;
     let (epoch, data_keys) = store::upkeep::rotate(folder, &keys, &master, now)?;
     rename(&next, &current)?;
     Ok(Rotated { epoch: Some(epoch), data_keys })
 }
 
+/// Has Vault wrap the master key again, under the newest version of its own key. The master key stays, so the broker may
+/// run.
+pub fn rewrap_master(folder: &Path) -> Result<(), UpkeepError> {
+    let settings = Settings::load(&folder.join(settings::FILE_NAME))?;
+    let keeping = Keeping::from(&settings);
+    let current = keeping.file(folder).ok_or(UpkeepError::NoRewrap)?;
+    let wrapped = keeping.rewrap(&current)?.ok_or(UpkeepError::NoRewrap)?;
+    let beside = folder.join(format!("{}.new", keys::WRAPPED));
+    let _ = std::fs::remove_file(&beside);
+    write(&beside, &wrapped)?;
+    rename(&beside, &current)
+}
+
 /// Writes one consistent copy of a broker's folder to `target`, which must not exist. The broker may run.
 pub fn backup(folder: &Path, target: &Path, what: Backup) -> Result<(), UpkeepError> {
     let mut files = Vec::new();
     let private: &[&str] = if what == Backup::WithKeys { &PRIVATE } else { &[] };
-    for name in PUBLIC.iter().chain(private) {
+    for name in PUBLIC.iter().chain(&WRAPPED).chain(private) {
         let path = folder.join(name);
         match std::fs::read(&path) {
             Ok(body) => files.push(((*name).to_owned(), body)),
             // Keys that are kept elsewhere, as that of the identity, are not in the backup either.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && PRIVATE.contains(name) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !PUBLIC.contains(name) => {}
             Err(source) => return Err(UpkeepError::File { path, source }),
         }
     }
@@ -186,7 +214,9 @@ pub fn backup(folder: &Path, target: &Path, what: Backup) -> Result<(), UpkeepEr
 /// must be there already, and nothing else of a broker.
 pub fn restore(backup: &Path, folder: &Path, now: UnixTime) -> Result<Restored, UpkeepError> {
     let files = store::upkeep::files_of(backup)?;
-    if let Some((name, _)) = files.iter().find(|(name, _)| !PUBLIC.iter().chain(&PRIVATE).any(|known| name == known)) {
+    if let Some((name, _)) =
+        files.iter().find(|(name, _)| !PUBLIC.iter().chain(&WRAPPED).chain(&PRIVATE).any(|known| name == known))
+    {
         return Err(UpkeepError::Stranger { name: name.chars().take(100).collect() });
     }
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -236,7 +266,7 @@ fn fill(
     }
     store::upkeep::copy_in(backup, folder)?;
     let settings = Settings::load(&folder.join(settings::FILE_NAME))?;
-    let keys = Keys::load(folder, &settings.master)?;
+    let keys = Keys::load(folder, &settings)?;
     let verdict = StoredLog::open(folder, keys.identity)?.verify(&[])?;
     if let Some(bad) = verdict.bad {
         return Err(UpkeepError::Log { sequence: bad.sequence, problem: bad.problem });

@@ -108,14 +108,14 @@ async fn a_new_master_key_wraps_every_data_key_again_and_values_stay() {
     broker.add(&guest.launch.reference(&[PATH])).await;
     put(&broker, "first").await;
     put(&broker, "second").await;
-    let running = rotate_master(folder.path(), now());
+    let running = rotate_master(folder.path(), now(), None);
     assert!(matches!(running, Err(UpkeepError::InUse { .. })), "{running:?}");
     broker.stop().await;
     let master = folder.path().join("master.key");
     let old = std::fs::read(&master).unwrap();
     let sealed = "SELECT sum(length(sealed)) FROM secrets";
     let before = count(folder.path(), sealed);
-    assert_eq!(rotate_master(folder.path(), now()).unwrap(), Rotated { epoch: Some(2), data_keys: 2 });
+    assert_eq!(rotate_master(folder.path(), now(), None).unwrap(), Rotated { epoch: Some(2), data_keys: 2 });
     assert_ne!(std::fs::read(&master).unwrap(), old);
     assert_eq!(count(folder.path(), sealed), before);
     assert_eq!(count(folder.path(), "SELECT count(*) FROM secrets WHERE epoch = 2"), 2);
@@ -132,7 +132,7 @@ async fn a_new_master_key_wraps_every_data_key_again_and_values_stay() {
     std::fs::write(&master, &old).unwrap();
     let served = broker::serve(folder.settings(), broker::Verifiers::default(), |_| (), async {}).await;
     assert!(matches!(served, Err(broker::ServeError::Store(StoreError::MasterKey))), "{served:?}");
-    let stranger = rotate_master(folder.path(), now());
+    let stranger = rotate_master(folder.path(), now(), None);
     assert!(matches!(stranger, Err(UpkeepError::Store(StoreError::MasterKey))), "{stranger:?}");
 }
 
@@ -148,11 +148,11 @@ async fn a_rotation_that_was_cut_short_is_brought_to_its_end() {
     let old = std::fs::read(&master).unwrap();
     // Cut before the store changed: the next key may even be half a file.
     std::fs::write(&next, [1; 16]).unwrap();
-    assert_eq!(rotate_master(folder.path(), now()).unwrap(), Rotated { epoch: Some(2), data_keys: 1 });
+    assert_eq!(rotate_master(folder.path(), now(), None).unwrap(), Rotated { epoch: Some(2), data_keys: 1 });
     // Cut after the store changed, before the file was moved.
     std::fs::rename(&master, &next).unwrap();
     std::fs::write(&master, old).unwrap();
-    assert_eq!(rotate_master(folder.path(), now()).unwrap(), Rotated { epoch: None, data_keys: 0 });
+    assert_eq!(rotate_master(folder.path(), now(), None).unwrap(), Rotated { epoch: None, data_keys: 0 });
     assert!(!next.exists());
     let broker = folder.start().await;
     assert_eq!(got(&broker, &guest, "").await, Ok(b"value".to_vec()));
@@ -179,7 +179,7 @@ async fn the_master_key_may_come_from_a_descriptor() {
     let text = text.replace("[revocation]", "[master]\nsource = \"descriptor\"\nnumber = 3\n\n[revocation]");
     std::fs::write(&folder.facts.settings, text).unwrap();
     assert_eq!(folder.settings().master, MasterSource::Descriptor { number: 3 });
-    assert!(matches!(rotate_master(folder.path(), now()), Err(UpkeepError::Source)));
+    assert!(matches!(rotate_master(folder.path(), now(), None), Err(UpkeepError::Source)));
 }
 
 #[tokio::test]

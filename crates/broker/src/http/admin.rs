@@ -25,7 +25,7 @@ pub(crate) fn register(table: Table) -> Table {
 }
 
 /// Header of an answer that names the version stored.
-const VERSION: &str = "confide-version";
+pub(super) const VERSION: &str = "confide-version";
 
 /// The audit entry of an administrator's change.
 #[derive(Serialize)]
@@ -45,6 +45,9 @@ async fn put(app: Arc<App>, admin: Admin, call: Call) -> Answer {
         return Err(Refusal::of(Code::Format, "an empty secret is a mistake"));
     }
     let value = Secret::new(call.body.to_vec());
+    if app.keeper.as_ref().is_some_and(|keeper| keeper.keeps(&path).is_some()) {
+        return super::kept::put(app, admin, call, path, value).await;
+    }
     let (log, vault, now) = (Arc::clone(&app.store.audit), Arc::clone(&app.store.vault), app.clock.now());
     let version = app
         .store
@@ -71,6 +74,9 @@ async fn put(app: Arc<App>, admin: Admin, call: Call) -> Answer {
 async fn delete(app: Arc<App>, admin: Admin, call: Call) -> Answer {
     let path = path(&call)?;
     let version = number(&call.query, "version")?;
+    if app.keeper.as_ref().is_some_and(|keeper| keeper.keeps(&path).is_some()) {
+        return super::kept::delete(app, admin, call, path, version).await;
+    }
     let (log, now) = (Arc::clone(&app.store.audit), app.clock.now());
     let changed = app
         .store

@@ -33,7 +33,8 @@ pub(crate) fn register(table: Table) -> Table {
         .open(Access::Guest, "GET", "/confide/v0/receipts/{id}", own_receipt)
 }
 
-/// Whether the broker can decide anything: its store takes a write, and its log has a head that it signed.
+/// Whether the broker can decide anything: its store takes a write, its log has a head that it signed, and Vault answers,
+/// where anything is kept there.
 pub(crate) async fn readyz(app: Arc<App>, _: Call) -> Answer {
     let (log, now) = (Arc::clone(&app.store.audit), app.clock.now().0);
     let work = move |connection: &_| {
@@ -44,6 +45,9 @@ pub(crate) async fn readyz(app: Arc<App>, _: Call) -> Answer {
         Ok(log.reader().head(connection)?.size)
     };
     let size = app.store.write(work).await?;
+    if let Some(words) = app.keeper.as_ref().and_then(|keeper| keeper.problem()) {
+        return Err(Refusal::of(Code::Store, words));
+    }
     json(StatusCode::OK, &object!({"ready": true, "audit": size}))
 }
 

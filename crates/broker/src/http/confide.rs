@@ -65,21 +65,22 @@ async fn status(app: Arc<App>, _: Admin, _: Call) -> Answer {
         .await?;
     let counters: serde_json::Map<String, Value> =
         app.metrics.values().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    json(
-        StatusCode::OK,
-        &object!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "development": app.mode == Mode::Development,
-            "identity": app.identity,
-            "started": app.started.0,
-            "time": app.clock.now().0,
-            "protocols": ["0.4.0", "0.2.0"],
-            "references": rules,
-            "resources": secrets,
-            "audit": {"sequence": head.size, "head": head.root},
-            "counters": counters,
-        }),
-    )
+    let mut status = object!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "development": app.mode == Mode::Development,
+        "identity": app.identity,
+        "started": app.started.0,
+        "time": app.clock.now().0,
+        "protocols": ["0.4.0", "0.2.0"],
+        "references": rules,
+        "resources": secrets,
+        "audit": {"sequence": head.size, "head": head.root},
+        "counters": counters,
+    });
+    if let Some(keeper) = &app.keeper {
+        status["vault"] = keeper.problem().unwrap_or("answers").into();
+    }
+    json(StatusCode::OK, &status)
 }
 
 async fn add_reference(app: Arc<App>, admin: Admin, call: Call) -> Answer {
@@ -165,12 +166,19 @@ async fn add_site(app: Arc<App>, admin: Admin, call: Call) -> Answer {
 
 async fn list_resources(app: Arc<App>, _: Admin, _: Call) -> Answer {
     let list = app.store.read(secrets::list).await?;
-    json(StatusCode::OK, &object!({"resources": list}))
+    let elsewhere = super::kept::elsewhere(&app);
+    match elsewhere.is_empty() {
+        true => json(StatusCode::OK, &object!({"resources": list})),
+        false => json(StatusCode::OK, &object!({"resources": list, "elsewhere": elsewhere})),
+    }
 }
 
 async fn list_versions(app: Arc<App>, _: Admin, call: Call) -> Answer {
     let path =
         ResourcePath::parse(&call.rest).map_err(|code| Refusal::of(code, "a resource path is REPOSITORY/TYPE/TAG"))?;
+    if app.keeper.as_ref().is_some_and(|keeper| keeper.keeps(&path).is_some()) {
+        return super::kept::versions(&app, path).await;
+    }
     let name = path.to_string();
     let versions = app.store.read(move |connection| secrets::versions(connection, &path)).await?;
     if versions.is_empty() {

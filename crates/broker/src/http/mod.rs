@@ -10,6 +10,7 @@ pub(crate) mod attest;
 pub(crate) mod audit;
 pub(crate) mod confide;
 pub(crate) mod gate;
+pub(crate) mod kept;
 mod openapi;
 pub(crate) mod policies;
 pub(crate) mod protocol;

@@ -1,5 +1,6 @@
 //! What a remote caller learns of a refusal: a status, upstream's error name, a stable code, a few fixed words.
 
+use crate::vault::VaultError;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -53,6 +54,20 @@ impl From<crate::store::StoreError> for Refusal {
         match error {
             crate::store::StoreError::Busy => Self::of(Code::Busy, "the store is busy"),
             _ => Self::of(Code::Store, "the store does not answer"),
+        }
+    }
+}
+
+impl From<VaultError> for Refusal {
+    /// For administrators: whoever may write and delete may know why Vault does not. (Who asks for a release is told less.)
+    fn from(error: VaultError) -> Self {
+        match &error {
+            VaultError::Busy => Self::of(Code::Busy, error.name()),
+            VaultError::Conflict | VaultError::OtherMembers { .. } => {
+                Self::of(Code::Store, error.name()).with_status(StatusCode::CONFLICT).explained(error.to_string())
+            }
+            VaultError::NoVersions => Self::of(Code::Format, error.name()),
+            _ => Self::of(Code::Store, error.name()).explained(error.to_string()),
         }
     }
 }

@@ -15,18 +15,19 @@ use crate::clock::after;
 use crate::explain::{self, Change};
 use crate::jwe::Recipient;
 use crate::path::ResourcePath;
-use crate::policy::{Mode, Permit, Question, RuleTrace, combine, decide, unruled};
+use crate::policy::{Decision, Mode, Permit, Question, RuleTrace, combine, decide, unruled};
 use crate::rego::release::{self, Opinion, PolicyTrace};
 use crate::rego::snapshot::EPOCH;
 use crate::store::audit::{Kind, Log};
 use crate::store::secrets::{self, Sealed, Vault};
 use crate::store::{StoreError, leases, rules, sessions};
 use crate::token::Session;
+use crate::vault::Found;
 use axum::http::{HeaderValue, StatusCode};
 use claims::{ChipId, Code, Digest256, Secret, UnixTime};
 use rusqlite::Connection;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::Value as Json;
 use std::sync::Arc;
 
 /// How often a decision is made again when policies change under it.
@@ -37,9 +38,48 @@ struct Released(Secret<Vec<u8>>);
 
 impl Released {
     /// Opens what the permit is for; there is no other way to a secret's value.
-    fn open(vault: &Vault, permit: &Permit, sealed: Sealed) -> Result<Self, StoreError> {
-        vault.open(permit.resource(), sealed).map(Self)
+    fn open(vault: &Vault, permit: &Permit, value: Value) -> Result<Self, StoreError> {
+        match value {
+            Value::Sealed(sealed) => vault.open(permit.resource(), sealed).map(Self),
+            Value::Fetched(found) => Ok(Self(found.value)),
+        }
     }
+}
+
+/// A value as it is kept.
+enum Value {
+    /// In the broker's own store.
+    Sealed(Sealed),
+    /// In Vault: read for a decision that permitted, and released only where the decision that is written down permits.
+    Fetched(Found),
+}
+
+impl Value {
+    fn version(&self) -> Option<u64> {
+        match self {
+            Self::Sealed(sealed) => Some(sealed.version),
+            Self::Fetched(found) => found.version,
+        }
+    }
+}
+
+/// What is known of a value when the decision is written down.
+enum Source {
+    /// The broker's own store has it, if anybody.
+    Store,
+    /// Vault has it, and was not asked: no policy would have permitted.
+    Unasked,
+    /// Vault was asked.
+    Vault(Result<Option<Found>, &'static str>),
+}
+
+/// How a decision came out.
+enum Outcome {
+    Refused(Code),
+    Absent,
+    /// Permitted, but what keeps the value does not give it.
+    Unavailable(&'static str),
+    Granted(Permit, Value),
 }
 
 /// Releases a resource to an attested guest.
@@ -53,13 +93,18 @@ pub(crate) async fn fetch(app: Arc<App>, call: Call) -> Answer {
     let id = decision_id().map_err(|code| Refusal::of(code, "try again later"))?;
     let outcome = decided(&app, &call, &session, &resource, version, &id, now).await;
     let outcome = outcome.inspect_err(|_| app.metrics.policy_errors.add())?;
-    let (permit, sealed) = match outcome {
-        Ok((permit, Some(sealed))) => (permit, sealed),
-        Ok((_, None)) => {
+    let (permit, value) = match outcome {
+        Outcome::Granted(permit, value) => (permit, value),
+        Outcome::Absent => {
             app.metrics.policy_approvals.add();
             return Err(Refusal::of(Code::Absent, "permitted, but not stored").decided(&id));
         }
-        Err(code) => {
+        Outcome::Unavailable(problem) => {
+            app.metrics.policy_approvals.add();
+            tracing::warn!(decision = id, session = session.decision, problem, "permitted, but not to be had");
+            return Err(Refusal::of(Code::Store, "what keeps this secret does not give it").decided(&id));
+        }
+        Outcome::Refused(code) => {
             app.metrics.policy_violations.add();
             tracing::info!(decision = id, session = session.decision, %code, "release refused");
             // Which claim differs would tell whether a rule names the resource. A lease is no such sign: who hears of
@@ -70,7 +115,7 @@ pub(crate) async fn fetch(app: Arc<App>, call: Call) -> Answer {
     };
     app.metrics.policy_approvals.add();
     let vault = Arc::clone(&app.store.vault);
-    let released = Released::open(&vault, &permit, sealed)?;
+    let released = Released::open(&vault, &permit, value)?;
     let recipient = Recipient::parse(&session.key, session.old)
         .map_err(|_| Refusal::of(Code::Format, "the guest's key is not one that secrets can be encrypted to"))?;
     let jwe = recipient.encrypt(&released.0).map_err(|error| {
@@ -96,8 +141,9 @@ async fn decided(
     version: Option<u64>,
     id: &str,
     now: UnixTime,
-) -> Result<Result<(Permit, Option<Sealed>), Code>, Refusal> {
+) -> Result<Outcome, Refusal> {
     let mut snapshot = app.policies.now(&app.store, now).await?;
+    let kept = app.keeper.as_ref().and_then(|keeper| Some((Arc::clone(keeper), keeper.keeps(resource)?.clone())));
     for _ in 0..ATTEMPTS {
         let epoch = snapshot.epoch;
         let (opinion, ruled) = match snapshot.release.is_empty() {
@@ -113,7 +159,7 @@ async fn decided(
                 app.store.read(ask).await?
             }
         };
-        let settle = Settle {
+        let mut settle = Settle {
             log: Arc::clone(&app.store.audit),
             mode: app.mode,
             now,
@@ -125,7 +171,19 @@ async fn decided(
             opinion,
             epoch,
             ruled,
+            source: if kept.is_some() { Source::Unasked } else { Source::Store },
         };
+        if let Some((keeper, kept)) = &kept {
+            // Vault hears of nothing that is refused. What it gives is released only if the decision, made again in the
+            // transaction that writes it down, still permits.
+            let permitted;
+            (settle, permitted) = app.store.read(move |connection| settle.would_permit(connection)).await?;
+            if permitted {
+                let (kept, path) = (kept.clone(), resource.clone());
+                let found = keeper.ask(move |vault| vault.read(&kept, &path, version)).await;
+                settle.source = Source::Vault(found.map_err(|error| error.name()));
+            }
+        }
         if let Some(outcome) = app.store.write(move |connection| settle.run(connection)).await? {
             return Ok(outcome);
         }
@@ -135,9 +193,9 @@ async fn decided(
 }
 
 /// The query as an object of texts, for policies.
-fn query(text: &str) -> Value {
+fn query(text: &str) -> Json {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('=')).take(32);
-    Value::Object(pairs.map(|(name, value)| (name.to_owned(), value.into())).collect())
+    Json::Object(pairs.map(|(name, value)| (name.to_owned(), value.into())).collect())
 }
 
 /// The session of a request. The cookie counts first; a token beside it must be of the same session.
@@ -177,12 +235,31 @@ struct Settle {
     opinion: Opinion,
     epoch: u64,
     ruled: Option<bool>,
+    source: Source,
 }
 
 impl Settle {
+    /// What the decision would be now. Nothing is written.
+    fn would_permit(self, connection: &Connection) -> Result<(Self, bool), StoreError> {
+        let permitted = self.decision(connection)?.0.permit.is_some();
+        Ok((self, permitted))
+    }
+
+    /// The decision, and who else holds the resource.
+    fn decision(&self, connection: &Connection) -> Result<(Decision, Vec<String>), StoreError> {
+        let others = leases::others(connection, self.resource.as_str(), &self.session.instance, self.now)?;
+        let ruled = match &self.session.claims {
+            Some(claims) => {
+                let rules = rules::of_resource(connection, self.resource.as_str())?;
+                decide(self.mode, &rules, claims, Question::Release { resource: &self.resource, others: &others })
+            }
+            None => unruled(),
+        };
+        Ok((combine(ruled, &self.opinion, &self.resource), others))
+    }
+
     /// The decision; none when policies or rules are not what they were.
-    #[expect(clippy::type_complexity, reason = "store, staleness and refusal are three different things")]
-    fn run(mut self, connection: &Connection) -> Result<Option<Result<(Permit, Option<Sealed>), Code>>, StoreError> {
+    fn run(mut self, connection: &Connection) -> Result<Option<Outcome>, StoreError> {
         if sessions::number(connection, EPOCH)? != self.epoch {
             return Ok(None);
         }
@@ -191,36 +268,42 @@ impl Settle {
         {
             return Ok(None);
         }
-        let instance = &self.session.instance;
-        let others = leases::others(connection, self.resource.as_str(), instance, self.now)?;
-        let ruled = match &self.session.claims {
-            Some(claims) => {
-                let rules = rules::of_resource(connection, self.resource.as_str())?;
-                decide(self.mode, &rules, claims, Question::Release { resource: &self.resource, others: &others })
-            }
-            None => unruled(),
+        let (decision, others) = self.decision(connection)?;
+        let value = match std::mem::replace(&mut self.source, Source::Unasked) {
+            // Looked up either way, so that time does not tell whether it exists.
+            Source::Store => Ok(secrets::fetch(connection, &self.resource, self.version)?.map(Value::Sealed)),
+            // Another session's lease ended, or a rule came, since it was asked whether to ask Vault.
+            Source::Unasked if decision.permit.is_some() => return Ok(None),
+            Source::Unasked => Ok(None),
+            Source::Vault(found) => found.map(|found| found.map(Value::Fetched)),
         };
-        let decision = combine(ruled, &self.opinion, &self.resource);
-        // Looked up either way, so that time does not tell whether it exists.
-        let sealed = secrets::fetch(connection, &self.resource, self.version)?;
         self.facts.trace = decision.trace;
         self.facts.policies = self.opinion.trace;
         let outcome = match (decision.outcome, decision.permit) {
             (Ok(_), Some(permit)) => {
-                if let Some(chip) = permit.bind_chip() {
-                    rules::bind_chip(connection, permit.rule(), chip)?;
-                }
                 self.facts.rule = Some(*permit.rule());
                 self.facts.concurrent = !others.is_empty();
-                match &sealed {
-                    Some(sealed) => {
-                        let until = after(self.now, self.session.lease_seconds);
-                        leases::hold(connection, self.resource.as_str(), instance, until)?;
-                        self.facts.version = Some(sealed.version);
-                    }
-                    None => self.facts.code = Some(Code::Absent.name()),
+                if let (Ok(_), Some(chip)) = (&value, permit.bind_chip()) {
+                    rules::bind_chip(connection, permit.rule(), chip)?;
                 }
-                Ok((permit, sealed))
+                match value {
+                    Ok(Some(value)) => {
+                        let until = after(self.now, self.session.lease_seconds);
+                        leases::hold(connection, self.resource.as_str(), &self.session.instance, until)?;
+                        self.facts.version = value.version();
+                        self.facts.kept_in = matches!(value, Value::Fetched(_)).then_some("vault");
+                        Outcome::Granted(permit, value)
+                    }
+                    Ok(None) => {
+                        self.facts.code = Some(Code::Absent.name());
+                        Outcome::Absent
+                    }
+                    Err(problem) => {
+                        self.facts.code = Some(Code::Store.name());
+                        self.facts.problem = Some(problem);
+                        Outcome::Unavailable(problem)
+                    }
+                }
             }
             (outcome, _) => {
                 let code = outcome.err().unwrap_or(Code::Denied);
@@ -229,7 +312,7 @@ impl Settle {
                     self.facts.site_changes =
                         explain::site_changes(connection, &self.facts.trace, &claims.host_data, None)?;
                 }
-                Err(code)
+                Outcome::Refused(code)
             }
         };
         self.facts.held_by = others;
@@ -255,6 +338,12 @@ struct Facts {
     rule: Option<Digest256>,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u64>,
+    /// Where the value is kept, if not in the broker's own store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_in: Option<&'static str>,
+    /// Why what keeps the value did not give it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'static str>,
     /// Report ids of other guests that hold the resource.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     held_by: Vec<String>,
@@ -279,6 +368,8 @@ impl Facts {
             code: None,
             rule: None,
             version: None,
+            kept_in: None,
+            problem: None,
             held_by: Vec::new(),
             concurrent: false,
             trace: Vec::new(),

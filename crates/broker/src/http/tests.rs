@@ -20,7 +20,7 @@ async fn started() -> Started {
     let place = tempfile::tempdir().unwrap();
     let facts = init(&place.path().join("broker"), &InitOptions::default()).unwrap();
     let settings = Settings::load(&facts.settings).unwrap();
-    let keys = Keys::load(&settings.folder, &settings.master).unwrap();
+    let keys = Keys::load(&settings.folder, &settings).unwrap();
     let app = App::start(settings, &keys, Verifiers::default()).await.unwrap();
     Started { app, admin_key: std::fs::read(&facts.admin_key).unwrap(), _place: place }
 }

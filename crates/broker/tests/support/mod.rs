@@ -4,6 +4,7 @@
 
 pub mod guest;
 pub mod processor;
+pub mod vault;
 
 use attest::channel::Pinned;
 use broker::{ExtraVerifier, Facts, InitOptions, Ready, Settings, Verifiers, admin_token, init, serve};

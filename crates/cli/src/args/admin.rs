@@ -1,6 +1,6 @@
 //! Running a broker and administering it.
 
-use super::{BrokerBackupArgs, BrokerRestoreArgs, BrokerRotateArgs};
+use super::{BrokerBackupArgs, BrokerRestoreArgs, BrokerRotateArgs, MasterArgs};
 use clap::{Args, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,9 +21,14 @@ pub struct BrokerLocation {
 pub enum BrokerCommand {
     /// Make keys and settings
     #[command(
-        after_help = "Example:\n  confide broker init --dir broker && confide broker serve --config broker/broker.toml"
+        after_help = "Examples:\n  confide broker init --dir broker && confide broker serve --config broker/broker.toml\n  \
+            confide broker init --dir broker --master vault-transit --master-key confide \\\n      \
+            --vault-address https://vault.example.com:8200 --vault-ca ca.pem --vault-role-id ID \\\n      \
+            --vault-secret-id-file secret-id\n  \
+            confide broker init --dir broker --master pkcs11 --master-key confide --pkcs11-token broker \\\n      \
+            --pkcs11-module /usr/lib/softhsm/libsofthsm2.so --pkcs11-pin-file pin"
     )]
-    Init(BrokerInitArgs),
+    Init(Box<BrokerInitArgs>),
     /// Serve
     Serve(BrokerServeArgs),
     /// Say whether it runs, who it is and what it holds
@@ -35,6 +40,10 @@ pub enum BrokerCommand {
     #[command(after_help = "Example:\n  confide broker restore broker.backup --dir broker")]
     Restore(BrokerRestoreArgs),
     /// Make a new master key and wrap every secret's key under it; the broker must not run
+    #[command(after_help = "Examples:\n  confide broker rotate-master --broker-dir broker\n  \
+            confide broker rotate-master --broker-dir broker --from broker/master.key   \
+            (after `[master]` in broker.toml was changed)\n  \
+            confide broker rotate-master --broker-dir broker --rewrap")]
     RotateMaster(BrokerRotateArgs),
 }
 
@@ -50,6 +59,9 @@ pub struct BrokerInitArgs {
     /// Print what would be made, write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Where the master key is kept
+    #[command(flatten)]
+    pub master: MasterArgs,
 }
 
 /// Arguments of `broker serve`.

@@ -37,6 +37,12 @@ pub struct BrokerRestoreArgs {
 /// Arguments of `broker rotate-master`.
 #[derive(Debug, Args)]
 pub struct BrokerRotateArgs {
+    /// The file with the master key of now, where `[master]` names a new place for it already: the new key goes there
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Keep the master key, and have Vault encrypt it again under the newest version of its transit key; the broker may run
+    #[arg(long, conflicts_with = "from")]
+    pub rewrap: bool,
     /// Say what would be done, change nothing
     #[arg(long)]
     pub dry_run: bool,

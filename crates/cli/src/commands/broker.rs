@@ -1,10 +1,11 @@
 //! `confide broker`: make one, serve, look at it.
 
+use super::broker_master;
 use crate::Context;
 use crate::args::{BrokerInitArgs, BrokerServeArgs, BrokerStatusArgs};
 use crate::broker_api::{self, BrokerApi};
 use crate::outcome::{Failure, Outcome, Result};
-use broker::{InitOptions, LogFormat, Settings, Verifiers};
+use broker::{InitError, InitOptions, LogFormat, Settings, Verifiers};
 use claims::Code;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,11 +18,12 @@ const NO_LIST: &str = "no revocation list is distributed to this broker yet";
 /// `confide broker init`.
 pub(super) fn init(args: &BrokerInitArgs, context: &Context) -> Result {
     let listen = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), DEFAULT_PORT);
+    let (master, vault) = broker_master::settings(&args.master)?;
     if args.dry_run {
         context.printer.say(format!("would make keys and settings in {}, to listen on {listen}", args.dir.display()));
         return Ok(Outcome::Done);
     }
-    let facts = make(&args.dir, listen, &args.name)?;
+    let facts = make_with(&args.dir, InitOptions { master, vault, ..options(listen, &args.name) })?;
     let answer = serde_json::json!({
         "settings": facts.settings, "identity": facts.identity, "identity_key": facts.identity_key, "admin_key": facts.admin_key,
     });
@@ -40,11 +42,21 @@ pub(super) fn init(args: &BrokerInitArgs, context: &Context) -> Result {
 
 /// Makes a broker's folder.
 pub(super) fn make(folder: &Path, listen: SocketAddr, names: &[String]) -> Result<broker::Facts> {
-    let options = InitOptions { listen, names: names.to_vec(), crl_absent_reason: Some(NO_LIST.to_owned()) };
+    make_with(folder, options(listen, names))
+}
+
+fn options(listen: SocketAddr, names: &[String]) -> InitOptions {
+    InitOptions { listen, names: names.to_vec(), crl_absent_reason: Some(NO_LIST.to_owned()), ..InitOptions::default() }
+}
+
+fn make_with(folder: &Path, options: InitOptions) -> Result<broker::Facts> {
     broker::init(folder, &options).map_err(|error| {
         Failure::environment(format!("cannot make a broker in {}", folder.display()))
+            .hint(match &error {
+                InitError::Exists { .. } => "a broker is never overwritten: name another folder",
+                _ => "put right what is named, then run the same command again",
+            })
             .because(error)
-            .hint("a broker is never overwritten: name another folder")
     })
 }
 

@@ -80,6 +80,9 @@ fn decision_page(decision: &Value) -> String {
     if decision.get("resource").is_some() {
         page.push_str(&format!("\n  resource  {}", text(decision, "resource")));
     }
+    if let Some(problem) = decision.get("problem").and_then(Value::as_str) {
+        page.push_str(&format!("\n  problem   {problem}; the rules permit"));
+    }
     if decision.get("concurrent").and_then(Value::as_bool) == Some(true) {
         page.push_str("\n  note      another guest holds this resource at the same time");
     }

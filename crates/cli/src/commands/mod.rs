@@ -3,6 +3,7 @@
 mod aci;
 mod audit;
 mod broker;
+mod broker_master;
 mod build;
 mod data;
 mod doctor;

@@ -42,7 +42,7 @@ pub(super) fn run(command: &SecretCommand, context: &Context) -> Result {
                 Some(path) => (format!("/{}", checked(path)?), "versions", ["version", "added", "deleted"].as_slice()),
             };
             let list = BrokerApi::open(&args.broker)?.get(&format!("/confide/v0/resources{path}"))?;
-            context.printer.data(&list, || super::table(&readable(&list, member), member, columns));
+            context.printer.data(&list, || super::table(&readable(&list, member), member, columns) + &elsewhere(&list));
         }
         SecretCommand::Delete(args) => {
             let path = format!("{}{}", resource(&args.path)?, of_version(args.secret_version));
@@ -93,6 +93,22 @@ fn get(args: &SecretGetArgs) -> Result<claims::Secret<Vec<u8>>> {
 
 fn of_version(version: Option<u64>) -> String {
     version.map(|number| format!("?version={number}")).unwrap_or_default()
+}
+
+/// A line for each prefix whose values the broker does not keep itself.
+fn elsewhere(list: &serde_json::Value) -> String {
+    let text =
+        |row: &serde_json::Value, member: &str| row.get(member).and_then(|text| text.as_str()).unwrap_or("").to_owned();
+    let line = |row: &serde_json::Value| {
+        let prefix = Some(text(row, "prefix")).filter(|prefix| !prefix.is_empty());
+        format!(
+            "\n{}/…  kept in {}, mount {}",
+            prefix.as_deref().unwrap_or("*"),
+            text(row, "kept_in"),
+            text(row, "mount")
+        )
+    };
+    list.get("elsewhere").and_then(serde_json::Value::as_array).into_iter().flatten().map(line).collect()
 }
 
 /// Times for people, in what goes into a table.

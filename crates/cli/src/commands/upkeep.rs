@@ -48,10 +48,17 @@ pub(super) fn restore(args: &BrokerRestoreArgs, context: &Context) -> Result {
 pub(super) fn rotate_master(args: &BrokerRotateArgs, context: &Context) -> Result {
     let folder = broker_api::folder(&args.broker)?;
     if args.dry_run {
-        context.printer.say(format!("would make a new master key in {}", folder.display()));
+        let what = if args.rewrap { "have Vault wrap the master key again" } else { "make a new master key" };
+        context.printer.say(format!("would {what} in {}", folder.display()));
         return Ok(Outcome::Done);
     }
-    let rotated = broker::rotate_master(&folder, crate::now())
+    if args.rewrap {
+        broker::rewrap_master(&folder).map_err(|error| failed("the master key was not wrapped again", error))?;
+        let answer = json!({ "rewrapped": true });
+        context.printer.data(&answer, || "the master key is under the newest version of Vault's key".to_owned());
+        return Ok(Outcome::Done);
+    }
+    let rotated = broker::rotate_master(&folder, crate::now(), args.from.as_deref())
         .map_err(|error| failed("the master key was not rotated", error))?;
     let answer = json!({ "epoch": rotated.epoch, "data_keys": rotated.data_keys });
     context.printer.data(&answer, || match rotated.epoch {
