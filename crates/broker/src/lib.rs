@@ -25,6 +25,7 @@ mod path;
 mod policy;
 mod rates;
 mod rego;
+mod revocation;
 mod serve;
 mod settings;
 mod store;

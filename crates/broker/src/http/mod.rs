@@ -16,6 +16,7 @@ pub(crate) mod protocol;
 pub(crate) mod reference;
 pub(crate) mod refusal;
 pub(crate) mod resource;
+pub(crate) mod revocations;
 
 use crate::app::App;
 use axum::Router;
@@ -171,7 +172,7 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Vec<Route>) {
         .open(Access::Public, "POST", "/kbs/v0/attest", attest::attest)
         .open(Access::Guest, "GET", "/kbs/v0/resource/{*path}", resource::fetch);
     let table = reference::register(policies::register(confide::register(admin::register(table))));
-    audit::register(table).describe().finish()
+    revocations::register(audit::register(table)).describe().finish()
 }
 
 pub(crate) fn wrong_method() -> Response {

@@ -18,7 +18,9 @@ use crate::path::ResourcePath;
 use crate::policy::{Mode, Permit, Question, RuleTrace, combine, decide, unruled};
 use crate::rego::release::{self, Opinion, PolicyTrace};
 use crate::rego::snapshot::EPOCH;
+use crate::revocation::{self, unrevoked};
 use crate::store::audit::{Kind, Log};
+use crate::store::revocations::Revoked;
 use crate::store::secrets::{self, Sealed, Vault};
 use crate::store::{StoreError, leases, rules, sessions};
 use crate::token::Session;
@@ -63,8 +65,13 @@ pub(crate) async fn fetch(app: Arc<App>, call: Call) -> Answer {
             tracing::info!(decision = id, session = session.decision, %code, "release refused");
             // Which claim differs would tell whether a rule names the resource. A lease is no such sign: who hears of
             // it meets the rule otherwise.
-            let code = if code == Code::Lease { code } else { Code::Denied };
-            return Err(Refusal::of(code, "Access denied by policy").decided(&id));
+            let (code, words) = match code {
+                Code::Lease => (code, "Access denied by policy"),
+                // So it is with a revocation: of what the guest is, or of what it would be given otherwise.
+                Code::Revoked => (code, "Access denied: revoked"),
+                _ => (Code::Denied, "Access denied by policy"),
+            };
+            return Err(Refusal::of(code, words).decided(&id));
         }
     };
     app.metrics.policy_approvals.add();
@@ -186,9 +193,11 @@ impl Settle {
         }
         let instance = &self.session.instance;
         let others = leases::others(connection, self.resource.as_str(), instance, self.now)?;
+        let mut revoked = revocation::of_session(connection, &self.session)?;
         let ruled = match &self.session.claims {
             Some(claims) => {
                 let rules = rules::of_resource(connection, self.resource.as_str())?;
+                let rules = unrevoked(connection, rules)?;
                 decide(self.mode, &rules, claims, Question::Release { resource: &self.resource, others: &others })
             }
             None => unruled(),
@@ -198,7 +207,13 @@ impl Settle {
         let sealed = secrets::fetch(connection, &self.resource, self.version)?;
         self.facts.trace = decision.trace;
         self.facts.policies = self.opinion.trace;
-        let outcome = match (decision.outcome, decision.permit) {
+        if decision.outcome.is_ok() && revoked.is_none() {
+            // Asked for those only that would be admitted: nobody else learns whether the resource is there.
+            revoked = revocation::of_resource(connection, &self.resource)?;
+        }
+        let decided = if revoked.is_some() { (Err(Code::Revoked), None) } else { (decision.outcome, decision.permit) };
+        self.facts.revoked = revoked;
+        let outcome = match decided {
             (Ok(_), Some(permit)) => {
                 if let Some(chip) = permit.bind_chip() {
                     rules::bind_chip(connection, permit.rule(), chip)?;
@@ -222,7 +237,8 @@ impl Settle {
                     self.facts.site_changes =
                         explain::site_changes(connection, &self.facts.trace, &claims.host_data, None)?;
                 }
-                Err(code)
+                // A policy of a revoked version denies everybody: who asks is not told which paths it is for.
+                Err(if code == Code::Revoked && self.facts.revoked.is_none() { Code::Denied } else { code })
             }
         };
         self.facts.held_by = others;
@@ -259,6 +275,9 @@ struct Facts {
     policies: Vec<PolicyTrace>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     site_changes: Vec<Change>,
+    /// What an administrator revoked, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<Revoked>,
 }
 
 impl Facts {
@@ -277,6 +296,7 @@ impl Facts {
             trace: Vec::new(),
             policies: Vec::new(),
             site_changes: Vec::new(),
+            revoked: None,
         }
     }
 }

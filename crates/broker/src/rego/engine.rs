@@ -30,6 +30,8 @@ pub(crate) enum RegoError {
     TooLong { got: usize },
     #[error("the policy is neither Rego of version 1 ({v1}) nor of version 0 ({v0})")]
     Syntax { v1: String, v0: String },
+    #[error("this version of the policy is revoked: {reason}")]
+    Revoked { reason: String },
     #[error("the policy's package is not `policy`")]
     Package,
     #[error("the policy's brackets are nested too deep")]
@@ -50,6 +52,7 @@ impl RegoError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Budget => Code::PolicyBudget,
+            Self::Revoked { .. } => Code::Revoked,
             _ => Code::Policy,
         }
     }

@@ -81,7 +81,11 @@ pub(crate) fn consult(
             code: None,
             reason: None,
         };
-        match ask(&policy.program, policy.path_form, path, query, ear, references) {
+        let answer = match &policy.revoked {
+            None => ask(&policy.program, policy.path_form, path, query, ear, references),
+            Some(reason) => Err(RegoError::Revoked { reason: reason.clone() }),
+        };
+        match answer {
             Ok(answer) => {
                 (trace.allow, trace.deny) = (answer.allow && answer.status.is_none(), answer.deny);
                 if let Some(status) = answer.status {

@@ -73,6 +73,14 @@ macro_rules! broker_codes {
                 "The rule gives an exclusive lease, and another guest with another report id has it.",
                 "A copy of the disk is started a second time.",
                 "Stop the other guest and wait for its lease to end.";
+            Revoked = "E-REVOKED", "An administrator revoked it",
+                "Image, site, chip, key, release rule or version of a policy is on the broker's list of revocations.",
+                "A secret would go to what is known to be bad.",
+                "Run confide explain DECISION on the broker: it says what was revoked, and why; confide revoke lift ID takes it back.";
+            Selector = "E-SELECTOR", "No appraisal policy has that name",
+                "The guest asks for an appraisal policy (attestation-policy-selector) that is not in force.",
+                "Evidence would be appraised by another policy than the guest was set up for.",
+                "Put a policy NAME_cpu into force, or correct the guest's selector; without one the default is asked.";
             Absent = "E-ABSENT", "The resource does not exist",
                 "The rule permits it, but nothing is stored under this path.",
                 "None.",
