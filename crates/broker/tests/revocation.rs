@@ -1,5 +1,7 @@
 //! Revocation from outside: it holds for sessions that are there, for new ones, in the log, and until it is lifted.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
 mod support;
 
 use base64::Engine;

@@ -13,6 +13,7 @@ use crate::challenge::{Pending, Version, session_id};
 use crate::clock::after;
 use crate::ear::{Ear, Issue, Said};
 use crate::explain::{self, Change};
+use crate::intake;
 use crate::jwe::Recipient;
 use crate::policy::{Appraised, Mode, Question, RuleTrace, decide};
 use crate::rego::Snapshot;
@@ -25,6 +26,7 @@ use crate::verify::{self, Verified};
 use attest::snp::CrlStatus;
 use axum::http::{StatusCode, header};
 use claims::kbs::{Challenge, Request, TeeKey, Token};
+use claims::nvgpu::GoldenMeasurements;
 use claims::site::Site;
 use claims::{Code, Digest256, UnixTime};
 use rusqlite::Connection;
@@ -202,7 +204,10 @@ async fn appraise(app: &Arc<App>, message: &Arc<Message>, pending: &Pending, now
         let verified = appraiser.verify(kind, &message.evidence, &session)?;
         let devices = match message.additional_evidence.is_empty() {
             true => Vec::new(),
-            false => appraiser.verify_devices(&message.additional_evidence, &message.runtime_data, now)?,
+            false => {
+                let imported = golden_measurements(&snapshot);
+                appraiser.verify_devices(&message.additional_evidence, &message.runtime_data, now, &imported)?
+            }
         };
         let init_data = match &message.init_data {
             None => None,
@@ -229,6 +234,12 @@ fn enrolled_keys(snapshot: &Snapshot) -> Vec<Vec<u8>> {
     let listed = snapshot.references.get(verify::TRUSTED_KEYS).and_then(Value::as_array);
     let texts = listed.into_iter().flatten().filter_map(Value::as_str);
     texts.filter_map(|text| base64::engine::general_purpose::STANDARD.decode(text).ok()).collect()
+}
+
+/// Measurements of NVIDIA's RIMs that were imported.
+fn golden_measurements(snapshot: &Snapshot) -> Vec<GoldenMeasurements> {
+    let listed = snapshot.references.get(intake::GOLDEN).and_then(Value::as_array);
+    listed.into_iter().flatten().filter_map(|value| serde_json::from_value(value.clone()).ok()).collect()
 }
 
 /// Names the guest among holders: by its evidence, else by its key.

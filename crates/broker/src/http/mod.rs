@@ -10,6 +10,7 @@ pub(crate) mod attest;
 pub(crate) mod audit;
 pub(crate) mod confide;
 pub(crate) mod gate;
+pub(crate) mod imports;
 mod openapi;
 pub(crate) mod policies;
 pub(crate) mod protocol;
@@ -172,7 +173,7 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Vec<Route>) {
         .open(Access::Public, "POST", "/kbs/v0/attest", attest::attest)
         .open(Access::Guest, "GET", "/kbs/v0/resource/{*path}", resource::fetch);
     let table = reference::register(policies::register(confide::register(admin::register(table))));
-    revocations::register(audit::register(table)).describe().finish()
+    imports::register(revocations::register(audit::register(table))).describe().finish()
 }
 
 pub(crate) fn wrong_method() -> Response {

@@ -297,7 +297,7 @@ fn check_place(stored: &Stored) -> Result<(), Refusal> {
     }
 }
 
-pub(super) fn checked_name(name: &str) -> Result<&str, Refusal> {
+pub(crate) fn checked_name(name: &str) -> Result<&str, Refusal> {
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     let good = (1..=128).contains(&name.len()) && name.bytes().all(sound) && !name.starts_with('.') && name != "try";
     if good {

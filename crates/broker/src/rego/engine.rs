@@ -1,5 +1,6 @@
 //! One compiled policy, and budgets.
 
+use super::claims_form::ClaimsForm;
 use claims::{Code, Digest256};
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, PolicyLengthConfig, Value};
@@ -68,6 +69,8 @@ pub(crate) struct Program {
     digest: Digest256,
     /// Language version that it was read as.
     pub(crate) version: u8,
+    /// How it wants to see evidence.
+    pub(crate) claims: ClaimsForm,
 }
 
 impl Program {
@@ -87,7 +90,7 @@ impl Program {
         if engine.get_packages().map_err(|error| failed(&error))? != [PACKAGE] {
             return Err(RegoError::Package);
         }
-        Ok(Self { engine, digest: Digest256::of(text.as_bytes()), version })
+        Ok(Self { engine, digest: Digest256::of(text.as_bytes()), version, claims: ClaimsForm::of(text) })
     }
 
     /// Of the text.

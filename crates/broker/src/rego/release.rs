@@ -166,7 +166,7 @@ pub(crate) fn ask(
     references: &Arc<References>,
 ) -> Result<Answer, RegoError> {
     let data = json!({"plugin": "resource", "resource-path": form.value(path), "query": query});
-    let mut question = program.ask(ear, Some(data), references)?;
+    let mut question = program.ask(&program.claims.apply(ear), Some(data), references)?;
     let allow = match question.rule("allow")? {
         None => false,
         Some(Value::Bool(allow)) => allow,

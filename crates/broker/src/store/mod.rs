@@ -16,6 +16,7 @@ mod schema_admin;
 mod schema_policy;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
+pub(crate) mod signers;
 pub(crate) mod token_keys;
 pub(crate) mod upkeep;
 
