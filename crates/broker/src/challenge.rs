@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! nonce  = random 11 | kind of evidence (high half), protocol version (low half) 1 | expiry 4 (seconds, big-endian) | MAC 16
-//! cookie = hex(session 16 | nonce 32);  MAC = HMAC-SHA-256("confide/challenge/v1\0" | session | nonce[..16])[..16]
+//! cookie = hex(session 16 | nonce 32), then `.` and the selector where the guest sent one
+//! MAC    = HMAC-SHA-256("confide/challenge/v1\0" | session | nonce[..16] | selector)[..16]
 //! ```
 
 use crate::clock::after;
@@ -58,6 +59,8 @@ pub(crate) struct Pending {
     pub(crate) version: Version,
     pub(crate) kind: Kind,
     pub(crate) expires: UnixTime,
+    /// The appraisal policy that the guest asked for.
+    pub(crate) selector: Option<String>,
 }
 
 impl Pending {
@@ -78,28 +81,43 @@ impl Challenges {
         Self { key: key.expose(|key| hmac::Key::new(hmac::HMAC_SHA256, key)), seconds }
     }
 
-    pub(crate) fn make(&self, version: Version, kind: Kind, now: UnixTime) -> Result<Challenge, Code> {
+    pub(crate) fn make(
+        &self,
+        version: Version,
+        kind: Kind,
+        selector: Option<&str>,
+        now: UnixTime,
+    ) -> Result<Challenge, Code> {
         let expires = after(now, self.seconds);
         let mut random = [0; 27];
         rand::fill(&mut random).map_err(|_| Code::Busy)?;
         let (session, salt) = random.split_at(16);
         let seconds = u32::try_from(expires.0).map_err(|_| Code::Busy)?;
         let open = [salt, &[kind.number() << 4 | version.byte()], &seconds.to_be_bytes()].concat();
-        let nonce = [open.as_slice(), &self.mac(session, &open)].concat();
-        Ok(Challenge { nonce: STANDARD.encode(&nonce), cookie: hex::encode([session, &nonce].concat()), expires })
+        let nonce = [open.as_slice(), &self.mac(session, &open, selector)].concat();
+        let mut cookie = hex::encode([session, &nonce].concat());
+        if let Some(selector) = selector {
+            cookie.push('.');
+            cookie.push_str(selector);
+        }
+        Ok(Challenge { nonce: STANDARD.encode(&nonce), cookie, expires })
     }
 
     /// Reads a cookie; whatever is wrong with it is `E-NONCE`.
     pub(crate) fn read(&self, cookie: &str, now: UnixTime) -> Result<Pending, Code> {
+        let (digits, selector) = match cookie.split_once('.') {
+            None => (cookie, None),
+            Some((digits, selector)) => (digits, Some(selector)),
+        };
         let mut bytes = [0; 48];
-        hex::decode_to_slice(cookie, &mut bytes).map_err(|_| Code::Nonce)?;
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| Code::Nonce)?;
         // Upper-case hex would be a second cookie for the same session.
-        if hex::encode(bytes) != cookie {
+        if hex::encode(bytes) != digits {
             return Err(Code::Nonce);
         }
         let (session, nonce) = bytes.split_first_chunk::<16>().ok_or(Code::Nonce)?;
         let (open, mac) = nonce.split_first_chunk::<16>().ok_or(Code::Nonce)?;
-        constant_time::verify_slices_are_equal(&self.mac(session, open), mac).map_err(|_| Code::Nonce)?;
+        constant_time::verify_slices_are_equal(&self.mac(session, open, selector), mac).map_err(|_| Code::Nonce)?;
         let [.., what, e0, e1, e2, e3] = *open;
         let expires = UnixTime(u32::from_be_bytes([e0, e1, e2, e3]).into());
         let version = [Version::V0_2_0, Version::V0_4_0].into_iter().find(|known| known.byte() == what & 0x0f);
@@ -109,12 +127,15 @@ impl Challenges {
             version: version.ok_or(Code::Nonce)?,
             kind: kind.ok_or(Code::Nonce)?,
             expires,
+            selector: selector.map(str::to_owned),
         };
         if now < expires { Ok(pending) } else { Err(Code::Nonce) }
     }
 
-    fn mac(&self, session: &[u8], open: &[u8]) -> [u8; 16] {
-        let tag = hmac::sign(&self.key, &[DOMAIN, session, open].concat());
+    /// Session and open part have one length each, so what is behind them is the selector.
+    fn mac(&self, session: &[u8], open: &[u8], selector: Option<&str>) -> [u8; 16] {
+        let selector = selector.map(|selector| format!(".{selector}")).unwrap_or_default();
+        let tag = hmac::sign(&self.key, &[DOMAIN, session, open, selector.as_bytes()].concat());
         let mut short = [0; 16];
         short.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
         short
@@ -137,7 +158,7 @@ mod tests {
     fn a_challenge_comes_back_once_in_time_and_unchanged() {
         let challenges = Challenges::new(&Secret::new([7; 32]), 300);
         let start = UnixTime(1_800_000_000);
-        let made = challenges.make(Version::V0_4_0, Kind::Aci, start).unwrap();
+        let made = challenges.make(Version::V0_4_0, Kind::Aci, None, start).unwrap();
         let pending = challenges.read(&made.cookie, start).unwrap();
         assert_eq!((pending.nonce_text(), pending.version), (made.nonce.clone(), Version::V0_4_0));
         assert_eq!(pending.kind, Kind::Aci);
@@ -149,6 +170,12 @@ mod tests {
             let mut other = made.cookie.clone().into_bytes();
             other[place] = if other[place] == b'0' { b'1' } else { b'0' };
             assert_eq!(challenges.read(std::str::from_utf8(&other).unwrap(), start), Err(Code::Nonce), "{place}");
+        }
+        let chosen = challenges.make(Version::V0_4_0, Kind::Snp, Some("alice"), start).unwrap();
+        assert_eq!(challenges.read(&chosen.cookie, start).unwrap().selector.as_deref(), Some("alice"));
+        let (digits, _) = chosen.cookie.split_once('.').unwrap();
+        for other in [digits.to_owned(), format!("{digits}."), format!("{digits}.bob"), format!("{}.a", made.cookie)] {
+            assert_eq!(challenges.read(&other, start), Err(Code::Nonce), "{other}");
         }
         let restarted = Challenges::new(&Secret::new([8; 32]), 300);
         assert_eq!(restarted.read(&made.cookie, start), Err(Code::Nonce));

@@ -3,6 +3,7 @@
 
 use crate::rego::appraise::{Appraisal, Status, Vector};
 use crate::rego::{Snapshot, appraise};
+use crate::store::revocations::version_name;
 use crate::verify::{Verified, VerifiedDevice};
 use claims::UnixTime;
 use claims::kbs::RuntimeData;
@@ -53,8 +54,7 @@ impl Ear {
         said: &Said<'_>,
     ) -> Self {
         let evidence = cpu_evidence(cpu, said);
-        let (policy, program) = snapshot.for_kind(cpu.kind, selector);
-        let appraisal = appraise::appraise(&policy, program, &evidence, &snapshot.references);
+        let appraisal = appraise::appraise(snapshot.for_kind(cpu.kind, selector), &evidence, &snapshot.references);
         let mut submods = vec![Submodule { name: "cpu0".into(), evidence, appraisal }];
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
         for device in devices {
@@ -63,8 +63,8 @@ impl Ear {
                 "nvidia": device.claims,
                 "report_data": device.claims.get("eat_nonce"),
             });
-            let (policy, program) = snapshot.for_device(device.class, selector);
-            let appraisal = appraise::appraise(&policy, program, &evidence, &snapshot.references);
+            let chosen = snapshot.for_device(device.class, selector);
+            let appraisal = appraise::appraise(chosen, &evidence, &snapshot.references);
             submods.push(Submodule { name: format!("{}{index}", device.class), evidence, appraisal });
             *index = index.saturating_add(1);
         }
@@ -76,7 +76,14 @@ impl Ear {
         if let Some(cpu) = self.submods.first_mut() {
             cpu.appraisal.vector = Vector::admitted();
             cpu.appraisal.policy = RULES.into();
+            cpu.appraisal.version = None;
         }
+    }
+
+    /// The administrator's policies that this rests on, each with its version.
+    pub(crate) fn appraised_by(&self) -> Vec<String> {
+        let named = |appraisal: &Appraisal| Some(version_name(&appraisal.policy, appraisal.version?));
+        self.submods.iter().filter_map(|submod| named(&submod.appraisal)).collect()
     }
 
     /// The worst of all submodules.

@@ -124,13 +124,9 @@ pub fn init(folder: &Path, options: &InitOptions) -> Result<Facts, InitError> {
     write_new(&place(keys::TLS_KEY), leaf.key_pem.as_bytes())?;
     write_new(&place(keys::TLS), leaf.certificate_pem.as_bytes())?;
 
-    let token = make_key("the token key", &PKCS_ECDSA_P256_SHA256)?;
-    let mut params = parameters("Confide broker tokens", now, Duration::days(20 * 365));
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    let token_certificate =
-        params.signed_by(&token, &issuer).map_err(|error| make_error("the token certificate", error))?;
-    write_new(&place(keys::TOKEN_KEY), token.serialize_pem().as_bytes())?;
-    write_new(&place(keys::TOKEN), token_certificate.pem().as_bytes())?;
+    let token = issue_token(&issuer, now)?;
+    write_new(&place(keys::TOKEN_KEY), token.key_pem.as_bytes())?;
+    write_new(&place(keys::TOKEN), token.certificate_pem.as_bytes())?;
 
     let audit = make_key("the audit key", &PKCS_ED25519)?;
     let mut params = parameters("Confide broker audit log", now, Duration::days(20 * 365));
@@ -161,32 +157,17 @@ pub fn init(folder: &Path, options: &InitOptions) -> Result<Facts, InitError> {
     })
 }
 
-/// Issues a new TLS leaf from the identity key in `folder`; the broker serves it after its next start.
-pub fn renew_leaf(folder: &Path, names: &[String]) -> Result<(), InitError> {
-    let read = |name: &str| {
-        let path = folder.join(name);
-        std::fs::read_to_string(&path).map_err(|source| InitError::File { path, source })
-    };
-    let identity =
-        KeyPair::from_pem(&read(keys::IDENTITY_KEY)?).map_err(|error| make_error("the identity key", error))?;
-    let now = OffsetDateTime::now_utc();
-    // Name and key identifier come out as `init` made them, so the issuer need not be parsed back.
-    let leaf = issue_leaf(&Issuer::new(identity_parameters(now), &identity), names, now)?;
-    for (name, text) in [(keys::TLS_KEY, &leaf.key_pem), (keys::TLS, &leaf.certificate_pem)] {
-        let (path, beside) = (folder.join(name), folder.join(format!("{name}.new")));
-        let _ = std::fs::remove_file(&beside);
-        write_new(&beside, text.as_bytes())?;
-        std::fs::rename(&beside, &path).map_err(|source| file_error(&path, source))?;
-    }
-    Ok(())
+/// A key and its certificate, both as PEM.
+pub(crate) struct Leaf {
+    pub(crate) key_pem: String,
+    pub(crate) certificate_pem: String,
 }
 
-struct Leaf {
-    key_pem: String,
-    certificate_pem: String,
-}
-
-fn issue_leaf(issuer: &Issuer<'_, &KeyPair>, names: &[String], now: OffsetDateTime) -> Result<Leaf, InitError> {
+pub(crate) fn issue_leaf(
+    issuer: &Issuer<'_, &KeyPair>,
+    names: &[String],
+    now: OffsetDateTime,
+) -> Result<Leaf, InitError> {
     let key = make_key("the TLS key", &PKCS_ECDSA_P256_SHA256)?;
     let mut all: Vec<String> = ["localhost", "127.0.0.1", "::1", "10.0.2.2"].map(str::to_owned).to_vec();
     all.extend(names.iter().filter(|name| !all.contains(name)).cloned().collect::<Vec<_>>());
@@ -200,7 +181,16 @@ fn issue_leaf(issuer: &Issuer<'_, &KeyPair>, names: &[String], now: OffsetDateTi
     Ok(Leaf { key_pem: key.serialize_pem(), certificate_pem: certificate.pem() })
 }
 
-fn identity_parameters(now: OffsetDateTime) -> CertificateParams {
+/// A key for tokens, and the certificate that relying parties want.
+pub(crate) fn issue_token(issuer: &Issuer<'_, &KeyPair>, now: OffsetDateTime) -> Result<Leaf, InitError> {
+    let key = make_key("the token key", &PKCS_ECDSA_P256_SHA256)?;
+    let mut params = parameters("Confide broker tokens", now, Duration::days(20 * 365));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let certificate = params.signed_by(&key, issuer).map_err(|error| make_error("the token certificate", error))?;
+    Ok(Leaf { key_pem: key.serialize_pem(), certificate_pem: certificate.pem() })
+}
+
+pub(crate) fn identity_parameters(now: OffsetDateTime) -> CertificateParams {
     let mut params = parameters("Confide broker identity", now, Duration::days(20 * 365));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -221,11 +211,11 @@ fn make_key(what: &'static str, algorithm: &'static rcgen::SignatureAlgorithm) -
     KeyPair::generate_for(algorithm).map_err(|error| make_error(what, error))
 }
 
-fn make_error(what: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> InitError {
+pub(crate) fn make_error(what: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> InitError {
     InitError::Make { what, source: source.into() }
 }
 
-fn file_error(path: &Path, source: std::io::Error) -> InitError {
+pub(crate) fn file_error(path: &Path, source: std::io::Error) -> InitError {
     InitError::File { path: path.to_owned(), source }
 }
 

@@ -14,7 +14,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use claims::kbs::TeeKey;
-use claims::{Code, UnixTime};
+use claims::{Code, Digest256, UnixTime};
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, EllipticCurve, EllipticCurveKeyParameters, EllipticCurveKeyType, Jwk,
     KeyAlgorithm, ThumbprintHash,
@@ -44,6 +44,12 @@ pub(crate) struct Session {
     pub(crate) lease_seconds: u64,
     /// When it ends.
     pub(crate) expires: u64,
+    /// The release rule that admitted the evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<Digest256>,
+    /// The administrator's appraisal policies that the result rests on, each as `NAME@VERSION`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) appraised_by: Vec<String>,
     /// The attestation result: what release policies have as input.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub(crate) ear: Value,

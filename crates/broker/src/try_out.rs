@@ -59,7 +59,8 @@ pub(crate) fn replay(
                 // The resource was not there; it was permitted all the same.
                 None => "allow",
                 Some(code) if code == Code::Absent.name() => "allow",
-                Some(code) if code == Code::Lease.name() => continue,
+                // Of their time, both.
+                Some(code) if code == Code::Lease.name() || code == Code::Revoked.name() => continue,
                 Some(code) => code,
             };
             let Some(would) = again(connection, mode, snapshot, &policies, &entry)? else {

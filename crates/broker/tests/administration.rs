@@ -63,7 +63,7 @@ async fn plain_http_is_for_development_on_loopback_only() {
 async fn a_renewed_leaf_has_the_same_identity() {
     let folder = Folder::new();
     let before = std::fs::read(folder.path().join("tls.pem")).unwrap();
-    broker::renew_leaf(folder.path(), &["broker.example".into()]).unwrap();
+    broker::renew_leaf(folder.path(), &["broker.example".into()], None).unwrap();
     assert_ne!(std::fs::read(folder.path().join("tls.pem")).unwrap(), before);
     // The client pins the identity, so this fails unless the leaf is the identity's.
     let broker = folder.start().await;
@@ -85,7 +85,7 @@ async fn a_new_leaf_is_taken_into_use_without_a_restart() {
     let before = leaf().await;
     let (key, certificate) = (folder.path().join("tls-key.pem"), folder.path().join("tls.pem"));
     let good = std::fs::read(&certificate).unwrap();
-    broker::renew_leaf(folder.path(), &[]).unwrap();
+    broker::renew_leaf(folder.path(), &[], None).unwrap();
     let (new_key, new) = (std::fs::read(&key).unwrap(), std::fs::read(&certificate).unwrap());
     let deadline = Instant::now() + Duration::from_secs(20);
     while leaf().await == before {

@@ -241,3 +241,117 @@ fn the_systemd_unit_is_one() {
     let words = String::from_utf8_lossy(&checked.stderr);
     assert!(checked.status.success() && !words.contains("confide-broker.service:"), "{words}");
 }
+
+#[test]
+fn reference_values_are_added_ended_revoked_signed_and_imported() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = ["--url", broker.url.as_str()];
+    let with = |arguments: &[&str], status| house.json(&[arguments, &url].concat(), status);
+    let added =
+        with(&["reference", "add", "snp_bootloader", "10", "--as-json", "--expires", "2099-01-01T00:00:00Z"], 0);
+    let id = added["id"].as_str().unwrap().to_owned();
+    assert_eq!(added["added"], json!(true));
+    with(&["reference", "add", "snp_launch_measurement", "aa"], 0);
+    with(&["reference", "add", "snp_launch_measurement", "bb"], 0);
+    let error = |arguments: &[&str], status| with(arguments, status)["error"].as_str().unwrap().to_owned();
+    assert_eq!(error(&["reference", "add", "x", "{", "--as-json"], 2), "the value is not JSON");
+    let wrong = "--expires tomorrow is not a time like 2027-01-01T00:00:00Z";
+    assert_eq!(error(&["reference", "add", "x", "1", "--expires", "tomorrow"], 2), wrong);
+    assert_eq!(error(&["reference", "add", "nowhere.json"], 3), "cannot read nowhere.json");
+
+    let rows = || with(&["reference", "list"], 0)["values"].as_array().unwrap().clone();
+    let row = |id: &str| rows().into_iter().find(|row| row["id"] == json!(id)).unwrap();
+    assert_eq!((&row(&id)["value"], &row(&id)["expires"]), (&json!(10), &json!(4_070_908_800_u64)));
+    with(&["reference", "expire", &id], 0);
+    assert!(row(&id)["expires"].as_u64().unwrap() < 4_070_908_800);
+    with(&["reference", "revoke", &id, "--reason", "a leaked loader"], 0);
+    assert_eq!(row(&id)["reason"], json!("a leaked loader"));
+    assert_eq!(
+        error(&["reference", "revoke", "snp_bootloader", "--reason", "x"], 2),
+        "`snp_bootloader` is not a reference value's id"
+    );
+    with(&["reference", "remove", "snp_launch_measurement"], 0);
+    assert_eq!(rows().len(), 1);
+    with(&["reference", "remove", &id], 0);
+    assert_eq!(with(&["reference", "remove", &id], 1)["code"], json!("E-ABSENT"));
+    assert_eq!(with(&["reference", "remove", "snp_launch_measurement"], 1)["code"], json!("E-ABSENT"));
+
+    let bundle = |serial: u64| {
+        write(
+            &house.path("values.json"),
+            &json!({"type": "confide-reference-values", "version": 1, "serial": serial,
+                "values": [{"name": "snp_launch_measurement", "value": "cc"}]}),
+        );
+    };
+    bundle(2);
+    assert_eq!(with(&["reference", "import", "values.json", "--dry-run"], 0)["values"], json!(1));
+    assert!(rows().is_empty());
+    let keys = house.broker();
+    let (private, public) = (keys.join("admin-key.pem"), keys.join("admin.pem"));
+    with(&["reference", "trust", "builder", "--key", public.to_str().unwrap()], 0);
+    assert_eq!(with(&["reference", "import", "values.json"], 1)["code"], json!("E-SIGNER"));
+    house.json(&["reference", "sign", "values.json", "--key", private.to_str().unwrap()], 0);
+    let taken = with(&["reference", "import", "values.json"], 0);
+    assert_eq!((&taken["signed_by"], &taken["added"]), (&json!("builder"), &json!(1)));
+    bundle(1);
+    house.json(&["reference", "sign", "values.json", "--key", private.to_str().unwrap()], 0);
+    assert_eq!(with(&["reference", "import", "values.json"], 1)["code"], json!("E-ROLLBACK"));
+    assert_eq!(
+        house.json(&["reference", "sign", "broker/broker.toml", "--key", "broker/admin-key.pem"], 2)["causes"],
+        json!([])
+    );
+    with(&["reference", "untrust", "builder"], 0);
+    with(&["reference", "import", "values.json", "--signature", "broker/admin.pem"], 1);
+}
+
+#[test]
+fn things_are_revoked_listed_and_lifted() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = ["--url", broker.url.as_str()];
+    let with = |arguments: &[&str], status| house.json(&[arguments, &url].concat(), status);
+    house.put(&broker, "example/key/1", "x");
+    let revoked = with(&["revoke", "key", "example/key", "--reason", "copied"], 0);
+    let one = &revoked["revoked"][0];
+    assert_eq!((&one["what"], &one["subject"], &one["known"]), (&json!("key"), &json!("example/key"), &json!(true)));
+    let chip = "ab".repeat(64);
+    assert_eq!(with(&["revoke", "chip", &chip, "--reason", "stolen", "--dry-run"], 0)["dry_run"], json!(true));
+    let absent = with(&["revoke", "policy", "ours@3", "--reason", "wrong"], 1);
+    assert_eq!(absent["code"], json!("E-ABSENT"));
+    assert_eq!(with(&["revoke", "image", "hello", "--reason", "x"], 1)["code"], json!("E-FORMAT"));
+    let list = with(&["revoke", "list"], 0);
+    assert_eq!(list["revocations"].as_array().unwrap().len(), 1, "a dry run revokes nothing");
+    let id = list["revocations"][0]["id"].as_str().unwrap().to_owned();
+    with(&["revoke", "lift", &id, "--reason", "it was not"], 0);
+    assert_eq!(with(&["revoke", "lift", &id, "--reason", "again"], 1)["code"], json!("E-ABSENT"));
+    assert_eq!(with(&["revoke", "lift", "x", "--reason", "again"], 2)["error"], json!("`x` is not a revocation's id"));
+    assert!(with(&["revoke", "list"], 0)["revocations"][0]["lifted"].is_u64());
+}
+
+#[test]
+fn a_trustee_is_imported_and_keys_are_renewed() {
+    let house = House::new();
+    let storage = house.path("trustee/repository/default/key");
+    std::fs::create_dir_all(&storage).unwrap();
+    std::fs::write(storage.join("1"), "value").unwrap();
+    let import = |more: &[&str]| house.json(&[["broker", "import", "trustee"].as_slice(), more].concat(), 0);
+    assert_eq!(import(&["--dry-run"])["imported"], json!(1));
+    let report = import(&[]);
+    assert_eq!((&report["imported"], &report["items"][0]["name"]), (&json!(1), &json!("default/key/1")));
+    assert_eq!(import(&[])["unchanged"], json!(1));
+    let missing = house.json(&["broker", "import", "nowhere"], 3);
+    assert_eq!(missing["error"], json!("nothing was imported"));
+
+    assert_eq!(house.json(&["broker", "rotate-token-key"], 0)["restart"], json!(true));
+    house.json(&["broker", "renew-leaf", "--name", "broker.example.com"], 0);
+    let names = house.json(&["broker", "renew-leaf"], 0)["names"].clone();
+    assert!(names.as_array().unwrap().contains(&json!("broker.example.com")), "{names}");
+    let other = House::new();
+    let foreign = other.broker().join("identity-key.pem");
+    let refused = house.json(&["broker", "rotate-token-key", "--identity-key", foreign.to_str().unwrap()], 1);
+    assert_eq!(refused["error"], json!("the token key was not rotated"));
+    let broker = house.serve();
+    let listed = house.json(&["secret", "list", "--url", &broker.url], 0);
+    assert_eq!(listed["resources"][0]["path"], json!("default/key/1"));
+}

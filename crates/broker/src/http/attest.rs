@@ -13,16 +13,20 @@ use crate::challenge::{Pending, Version, session_id};
 use crate::clock::after;
 use crate::ear::{Ear, Issue, Said};
 use crate::explain::{self, Change};
+use crate::intake;
 use crate::jwe::Recipient;
 use crate::policy::{Appraised, Mode, Question, RuleTrace, decide};
 use crate::rego::Snapshot;
+use crate::revocation::{self, unrevoked};
 use crate::store::audit::{Kind, Log};
+use crate::store::revocations::{self, Revoked, What};
 use crate::store::{StoreError, leases, rules, sessions};
 use crate::token::{Session, session_end};
 use crate::verify::{self, Verified};
 use attest::snp::CrlStatus;
 use axum::http::{StatusCode, header};
 use claims::kbs::{Challenge, Request, TeeKey, Token};
+use claims::nvgpu::GoldenMeasurements;
 use claims::site::Site;
 use claims::{Code, Digest256, UnixTime};
 use rusqlite::Connection;
@@ -32,11 +36,13 @@ use std::sync::Arc;
 
 /// Longest lease that a `site.json` can ask for.
 const MAX_LEASE_SECONDS: u64 = 86_400;
+/// Longest name of an appraisal policy that a guest may ask for.
+const MAX_SELECTOR: usize = 64;
 
 /// `POST /kbs/v0/auth`: a challenge. Nothing is stored.
 pub(crate) async fn auth(app: Arc<App>, call: Call) -> Answer {
     app.metrics.auth_requests.add();
-    let answer = challenge(&app, &call);
+    let answer = challenge(&app, &call).await;
     if answer.is_ok() {
         app.metrics.auth_successes.add()
     } else {
@@ -45,15 +51,41 @@ pub(crate) async fn auth(app: Arc<App>, call: Call) -> Answer {
     answer
 }
 
-fn challenge(app: &App, call: &Call) -> Answer {
+async fn challenge(app: &App, call: &Call) -> Answer {
     let request: Request = protocol::strict(&call.body)?;
     let version = Version::parse(&request.version)
         .map_err(|code| Refusal::of(code, "KBS Client Protocol Version Mismatch: 0.4.0 and 0.2.0 are spoken here"))?;
     let kind = verify::Kind::parse(&request.tee)
         .map_err(|code| Refusal::of(code, "this kind of evidence is not appraised here as the primary one"))?;
-    let made = app.challenges.make(version, kind, app.clock.now()).map_err(busy)?;
+    let selector = selector(&request.extra_params)?;
+    if let Some(selector) = &selector
+        && !app.policies.now(&app.store, app.clock.now()).await?.knows(selector)
+    {
+        return Err(unknown_selector());
+    }
+    let made = app.challenges.make(version, kind, selector.as_deref(), app.clock.now()).map_err(busy)?;
     let body = Challenge { nonce: made.nonce, extra_params: serde_json::Value::String(String::new()) };
     with_cookie(json(StatusCode::OK, &body)?, &made.cookie, made.expires)
+}
+
+/// The appraisal policy that a guest asks for, as upstream's clients do: an empty one is none. Other members are not ours.
+fn selector(extra: &Value) -> Result<Option<String>, Refusal> {
+    let wrong =
+        || Refusal::of(Code::Format, "attestation-policy-selector is 1 to 64 letters, digits, dashes, underscores");
+    match extra.get("attestation-policy-selector") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) if name.is_empty() => Ok(None),
+        Some(Value::String(name)) => {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            let sound = name.len() <= MAX_SELECTOR && name.bytes().all(plain);
+            if sound { Ok(Some(name.clone())) } else { Err(wrong()) }
+        }
+        Some(_) => Err(wrong()),
+    }
+}
+
+fn unknown_selector() -> Refusal {
+    Refusal::of(Code::Selector, "no appraisal policy has the name that the guest selects")
 }
 
 /// `POST /kbs/v0/attest`: evidence for a challenge.
@@ -105,6 +137,8 @@ async fn attempt(app: &Arc<App>, call: &Call, kind: &mut Option<verify::Kind>) -
         old: pending.version == Version::V0_2_0,
         lease_seconds: lease_seconds(appraisal.site(), app.settings.lease_seconds),
         expires,
+        rule: None,
+        appraised_by: Vec::new(),
         ear: Value::Null,
     };
     let settle = Settle {
@@ -121,9 +155,9 @@ async fn attempt(app: &Arc<App>, call: &Call, kind: &mut Option<verify::Kind>) -
     };
     let (session, affirming) = match app.store.write(move |connection| settle.run(connection)).await? {
         Ok(settled) => settled,
-        Err(code) => {
+        Err((code, words)) => {
             tracing::info!(decision, %code, "attestation refused");
-            return Err(Refusal::of(code, "no release rule admits this evidence").decided(&decision));
+            return Err(Refusal::of(code, words).decided(&decision));
         }
     };
     tracing::info!(decision, affirming, "attested");
@@ -161,14 +195,22 @@ async fn appraise(app: &Arc<App>, message: &Arc<Message>, pending: &Pending, now
         Code::Store
     })?;
     let binding = message.binding(pending.version)?;
+    // It may have gone since the challenge was made.
+    if pending.selector.as_ref().is_some_and(|selector| !snapshot.knows(selector)) {
+        return Err(Code::Selector);
+    }
     let (appraiser, message, kind) = (Arc::clone(&app.appraiser), Arc::clone(message), pending.kind);
+    let selector = pending.selector.clone();
     let work = move || {
         let enrolled = enrolled_keys(&snapshot);
         let session = verify::Session { binding, now, enrolled: &enrolled };
         let verified = appraiser.verify(kind, &message.evidence, &session)?;
         let devices = match message.additional_evidence.is_empty() {
             true => Vec::new(),
-            false => appraiser.verify_devices(&message.additional_evidence, &message.runtime_data, now)?,
+            false => {
+                let imported = golden_measurements(&snapshot);
+                appraiser.verify_devices(&message.additional_evidence, &message.runtime_data, now, &imported)?
+            }
         };
         let init_data = match &message.init_data {
             None => None,
@@ -183,7 +225,7 @@ async fn appraise(app: &Arc<App>, message: &Arc<Message>, pending: &Pending, now
                 Some(VerifiedInitData::Site { .. }) | None => None,
             },
         };
-        let ear = Ear::appraise(&snapshot, None, &verified, &devices, &said);
+        let ear = Ear::appraise(&snapshot, selector.as_deref(), &verified, &devices, &said);
         Ok(Appraisal { verified, init_data, ear })
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Code::Busy)?
@@ -195,6 +237,12 @@ fn enrolled_keys(snapshot: &Snapshot) -> Vec<Vec<u8>> {
     let listed = snapshot.references.get(verify::TRUSTED_KEYS).and_then(Value::as_array);
     let texts = listed.into_iter().flatten().filter_map(Value::as_str);
     texts.filter_map(|text| base64::engine::general_purpose::STANDARD.decode(text).ok()).collect()
+}
+
+/// Measurements of NVIDIA's RIMs that were imported.
+fn golden_measurements(snapshot: &Snapshot) -> Vec<GoldenMeasurements> {
+    let listed = snapshot.references.get(intake::GOLDEN).and_then(Value::as_array);
+    listed.into_iter().flatten().filter_map(|value| serde_json::from_value(value.clone()).ok()).collect()
 }
 
 /// Names the guest among holders: by its evidence, else by its key.
@@ -230,12 +278,26 @@ struct Settle {
 
 impl Settle {
     /// The session and whether its evidence is affirmed, or why there is none.
-    fn run(mut self, connection: &Connection) -> Result<Result<(Session, bool), Code>, StoreError> {
+    fn run(mut self, connection: &Connection) -> Result<Settled, StoreError> {
         if let Some(code) = self.rules(connection)? {
-            return self.refuse(connection, code);
+            return self.refuse(connection, code, words(code));
+        }
+        self.session.rule = self.facts.rule;
+        self.session.appraised_by = if self.facts.rule.is_some() {
+            let mut admitted = self.ear.clone();
+            admitted.admit_cpu();
+            admitted.appraised_by()
+        } else {
+            self.ear.appraised_by()
+        };
+        self.session.ear = self.ear.claims(self.issue);
+        if let Some(revoked) = revocation::of_session(connection, &self.session)? {
+            let words = revocation::words(revoked.what);
+            self.facts.revoked = Some(revoked);
+            return self.refuse(connection, Code::Revoked, words);
         }
         if !sessions::take(connection, &self.pending.nonce, self.pending.expires)? {
-            return self.refuse(connection, Code::Nonce);
+            return self.refuse(connection, Code::Nonce, words(Code::Nonce));
         }
         if self.facts.rule.is_some() {
             self.ear.admit_cpu();
@@ -259,6 +321,17 @@ impl Settle {
         let Some(claims) = &self.session.claims else { return Ok(None) };
         let own = rules::of_host_data(connection, &claims.host_data)?;
         let mut decision = decide(self.mode, &own, claims, Question::Appraise);
+        if let Ok(rule) = decision.outcome
+            && let Some(revoked) = revocations::find(connection, What::Rule, &rule.to_string())?
+        {
+            let others = unrevoked(connection, own)?;
+            decision = decide(self.mode, &others, claims, Question::Appraise);
+            if decision.outcome.is_err() {
+                self.facts.trace = decision.trace;
+                self.facts.revoked = Some(revoked);
+                return Ok(Some(Code::Revoked));
+            }
+        }
         if decision.outcome.is_err() {
             // Rules for other host data cannot admit, but one of them may explain.
             decision = decide(self.mode, &rules::all(connection)?, claims, Question::Appraise);
@@ -276,10 +349,21 @@ impl Settle {
         Ok(text.is_some().then_some(code))
     }
 
-    fn refuse(mut self, connection: &Connection, code: Code) -> Result<Result<(Session, bool), Code>, StoreError> {
+    fn refuse(mut self, connection: &Connection, code: Code, words: &'static str) -> Result<Settled, StoreError> {
         self.facts.code = Some(code.name());
         self.log.append(connection, self.now, Kind::Attest, &self.session.decision, &self.facts)?;
-        Ok(Err(code))
+        Ok(Err((code, words)))
+    }
+}
+
+/// The session and whether its evidence is affirmed, or why there is none.
+type Settled = Result<(Session, bool), (Code, &'static str)>;
+
+fn words(code: Code) -> &'static str {
+    match code {
+        Code::Nonce => "the challenge is used",
+        Code::Revoked => revocation::words(What::Rule),
+        _ => "no release rule admits this evidence",
     }
 }
 
@@ -289,6 +373,9 @@ struct Facts {
     peer: String,
     protocol: &'static str,
     tee: &'static str,
+    /// The appraisal policy that the guest asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    selector: Option<String>,
     /// SHA-256 of the evidence as canonical JSON.
     evidence: Option<Digest256>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -299,6 +386,9 @@ struct Facts {
     claims: Option<Appraised>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revocation: Option<CrlStatus>,
+    /// What an administrator revoked, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<Revoked>,
     /// What release policies had as input: proposed ones are tried against it.
     #[serde(skip_serializing_if = "Option::is_none")]
     submods: Option<Value>,
@@ -313,6 +403,7 @@ impl Facts {
         Self {
             peer: call.peer.to_string(),
             tee: pending.kind.name(),
+            selector: pending.selector.clone(),
             protocol: match pending.version {
                 Version::V0_2_0 => "0.2.0",
                 Version::V0_4_0 => "0.4.0",
@@ -322,6 +413,7 @@ impl Facts {
             rule: None,
             claims: None,
             revocation: None,
+            revoked: None,
             submods: None,
             trace: Vec::new(),
             site_changes: Vec::new(),

@@ -11,12 +11,14 @@ pub(crate) mod audit;
 pub(crate) mod confide;
 pub(crate) mod gate;
 pub(crate) mod kept;
+pub(crate) mod imports;
 mod openapi;
 pub(crate) mod policies;
 pub(crate) mod protocol;
 pub(crate) mod reference;
 pub(crate) mod refusal;
 pub(crate) mod resource;
+pub(crate) mod revocations;
 
 use crate::app::App;
 use axum::Router;
@@ -183,7 +185,7 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Vec<Route>) {
         .open(Access::Public, "POST", "/kbs/v0/attest", attest::attest)
         .open(Access::Guest, "GET", "/kbs/v0/resource/{*path}", resource::fetch);
     let table = reference::register(policies::register(confide::register(admin::register(table))));
-    audit::register(table).describe().finish()
+    imports::register(revocations::register(audit::register(table))).describe().finish()
 }
 
 fn wrong_method(allowed: &str) -> Response {

@@ -9,10 +9,11 @@ use super::refusal::Refusal;
 use super::{Answer, Call, Table, json};
 use crate::app::App;
 use crate::policy::Mode;
-use crate::rego::snapshot::Policy;
+use crate::rego::snapshot::{CLASSES, Policy};
 use crate::rego::{RegoError, Use, cases, shipped};
 use crate::store::audit::Kind;
 use crate::store::policies::{self, Stored};
+use crate::store::revocations::{self, Revoked};
 use crate::try_out;
 use axum::http::StatusCode;
 use base64::Engine;
@@ -26,8 +27,6 @@ use std::sync::Arc;
 
 /// Name of the policy that upstream's only endpoint for release policies sets: for every path.
 const UPSTREAM: &str = "resource-policy";
-/// Classes of submodules that appraisal policies are for.
-const CLASSES: [&str; 3] = ["cpu", "gpu", "switch"];
 
 pub(crate) fn register(table: Table) -> Table {
     table
@@ -130,26 +129,33 @@ async fn activate(app: &Arc<App>, admin: &Admin, call: &Call, stored: Stored, dr
         let detail = format!("case `{}`: got {}, wanted {}", first.name, first.got, first.wanted);
         return Err(Refusal::of(Code::PolicyCases, "a case of the policy fails").explained(detail));
     }
+    let (name, body) = (stored.name.clone(), stored.body.clone());
+    let revoked = app.store.read(move |connection| revocations::of_text(connection, &name, &body)).await?;
+    if let Some(revoked) = revoked {
+        return Err(revoked_version(&revoked));
+    }
     let mut version = None;
     if !dry_run {
         let (log, now) = (Arc::clone(&app.store.audit), app.clock.now());
         let (name, peer, kept) = (admin.name().to_owned(), call.peer.to_string(), stored.clone());
         let digest = policy.program.digest().to_string();
-        version = Some(
-            app.store
-                .write(move |connection| {
-                    let (used_for, body) = (kept.used_for, &kept.body);
-                    let version = policies::set(connection, &kept.name, used_for, &kept.prefix, body, now)?;
-                    let object = format!("{} {} for `{}`, {digest}", used_for.name(), kept.name, kept.prefix);
-                    let version_of = Some(version);
-                    let action = "set policy";
-                    let facts =
-                        Change { admin: &name, peer, action, object: &object, version: version_of, changed: true };
-                    log.append(connection, now, Kind::Admin, "", &facts)?;
-                    Ok(version)
-                })
-                .await?,
-        );
+        let written = app
+            .store
+            .write(move |connection| {
+                if let Some(revoked) = revocations::of_text(connection, &kept.name, &kept.body)? {
+                    return Ok(Err(revoked));
+                }
+                let (used_for, body) = (kept.used_for, &kept.body);
+                let version = policies::set(connection, &kept.name, used_for, &kept.prefix, body, now)?;
+                let object = format!("{} {} for `{}`, {digest}", used_for.name(), kept.name, kept.prefix);
+                let version_of = Some(version);
+                let action = "set policy";
+                let facts = Change { admin: &name, peer, action, object: &object, version: version_of, changed: true };
+                log.append(connection, now, Kind::Admin, "", &facts)?;
+                Ok(Ok(version))
+            })
+            .await?;
+        version = Some(written.map_err(|revoked| revoked_version(&revoked))?);
         app.policies.reload(&app.store, now).await?;
     }
     json(
@@ -252,6 +258,11 @@ fn policy_panicked() -> RegoError {
     RegoError::Evaluation("the engine failed".into())
 }
 
+fn revoked_version(revoked: &Revoked) -> Refusal {
+    let detail = format!("{}: {}", revoked.subject, revoked.reason);
+    Refusal::of(Code::Revoked, "this version of the policy is revoked").explained(detail)
+}
+
 fn absent() -> Refusal {
     Refusal::of(Code::Absent, "there is no such policy")
 }
@@ -278,12 +289,15 @@ fn check_place(stored: &Stored) -> Result<(), Refusal> {
                 return Ok(());
             }
             // One that no evidence is ever given to would be believed to protect.
-            Err(Refusal::of(Code::Policy, "an appraisal policy is named default_cpu, default_gpu or default_switch"))
+            Err(Refusal::of(
+                Code::Policy,
+                "an appraisal policy is named default_cpu, default_gpu or default_switch, or SELECTOR_cpu and so on",
+            ))
         }
     }
 }
 
-fn checked_name(name: &str) -> Result<&str, Refusal> {
+pub(crate) fn checked_name(name: &str) -> Result<&str, Refusal> {
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     let good = (1..=128).contains(&name.len()) && name.bytes().all(sound) && !name.starts_with('.') && name != "try";
     if good {

@@ -6,6 +6,7 @@ use super::protocol::strict;
 use super::refusal::Refusal;
 use super::{Answer, Call, Table, json};
 use crate::app::App;
+use crate::intake;
 use crate::store::StoreError;
 use crate::store::audit::Kind;
 use crate::store::references::{self, Entry};
@@ -14,7 +15,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use claims::{Code, Digest256};
+use claims::{Code, Digest256, UnixTime};
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Map, Value, json as object};
@@ -22,9 +23,6 @@ use std::sync::Arc;
 
 /// Version of upstream's message.
 const MESSAGE: &str = "0.1.0";
-/// Longest value, as JSON, and longest name.
-const MAX_VALUE: usize = 64 << 10;
-const MAX_NAME: usize = 256;
 /// Most names in one message, and most values of one name.
 const MAX_LIST: usize = 1024;
 
@@ -36,7 +34,7 @@ pub(crate) fn register(table: Table) -> Table {
         .guarded(Scope::Change, "POST", "/confide/v0/reference-values", add)
         .guarded(Scope::Look, "GET", "/confide/v0/reference-values", list)
         .guarded(Scope::Change, "DELETE", "/confide/v0/reference-values/{id}", remove)
-        .guarded(Scope::Change, "POST", "/confide/v0/reference-values/{id}", revoke)
+        .guarded(Scope::Change, "POST", "/confide/v0/reference-values/{id}", end)
 }
 
 /// One value to add.
@@ -54,8 +52,13 @@ struct Addition {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Revocation {
-    reason: String,
+struct Ending {
+    /// Revokes it.
+    #[serde(default)]
+    reason: Option<String>,
+    /// Gives it this end, seconds since 1970; 0 is now.
+    #[serde(default)]
+    expires: Option<u64>,
 }
 
 /// Upstream's message to its reference value service.
@@ -97,12 +100,27 @@ async fn remove(app: Arc<App>, admin: Admin, call: Call) -> Answer {
     }
 }
 
-async fn revoke(app: Arc<App>, admin: Admin, call: Call) -> Answer {
-    let (id, Revocation { reason }) = (id(&call)?, strict(&call.body)?);
+/// Revokes a value, or gives it an end.
+async fn end(app: Arc<App>, admin: Admin, call: Call) -> Answer {
+    let (id, Ending { reason, expires }) = (id(&call)?, strict(&call.body)?);
+    let now = app.clock.now();
+    let reason = match (reason, expires) {
+        (Some(reason), None) => reason,
+        (None, Some(expires)) => {
+            let end = expires.max(now.0);
+            let work = move |connection: &Connection| references::expire(connection, &id, end);
+            let object = format!("{id}, {end}");
+            return match change(&app, &admin, &call, "end reference value", object, work).await? {
+                true => json(StatusCode::OK, &object!({"id": id, "expires": end})),
+                false => Err(absent()),
+            };
+        }
+        _ => return Err(Refusal::of(Code::Format, "either `reason` or `expires` is wanted")),
+    };
     if reason.trim().is_empty() || reason.len() > 1024 {
         return Err(Refusal::of(Code::Format, "a revocation has a reason of 1 to 1024 bytes"));
     }
-    let (object, now) = (format!("{id}: {reason}"), app.clock.now());
+    let object = format!("{id}: {reason}");
     let work = move |connection: &Connection| references::revoke(connection, &id, &reason, now);
     match change(&app, &admin, &call, "revoke reference value", object, work).await? {
         true => json(StatusCode::OK, &object!({"id": id, "revoked": true})),
@@ -192,15 +210,7 @@ async fn change(
 }
 
 fn entry(name: &str, value: Value, single: bool, added: u64, expires: Option<u64>) -> Result<Entry, Refusal> {
-    let wrong = |words| Refusal::of(Code::Format, words);
-    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-        return Err(wrong("a reference value's name has 1 to 256 bytes"));
-    }
-    if value.to_string().len() > MAX_VALUE {
-        return Err(wrong("a reference value has at most 65536 bytes"));
-    }
-    let id = references::id_of(name, &value).ok_or_else(|| wrong("the value has no canonical form"))?;
-    Ok(Entry { id, name: name.to_owned(), value, single, added, expires, revoked: None, reason: None })
+    intake::entry(name, value, single, UnixTime(added), expires).map_err(|words| Refusal::of(Code::Format, words))
 }
 
 fn id(call: &Call) -> Result<Digest256, Refusal> {

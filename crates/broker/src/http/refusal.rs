@@ -124,7 +124,7 @@ fn variant(code: Code) -> &'static str {
         Code::Busy | Code::Store => "PluginInternalError",
         Code::Policy | Code::PolicyCases => "ParsePolicyError",
         Code::Unsupported | Code::PolicyBudget => "PolicyEngineError",
-        Code::Denied | Code::NotAffirming | Code::NoRule | Code::Lease => "PolicyDeny",
+        Code::Denied | Code::NotAffirming | Code::NoRule | Code::Lease | Code::Revoked => "PolicyDeny",
         _ => "AttestationError",
     }
 }

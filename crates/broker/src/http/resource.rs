@@ -18,7 +18,9 @@ use crate::path::ResourcePath;
 use crate::policy::{Decision, Mode, Permit, Question, RuleTrace, combine, decide, unruled};
 use crate::rego::release::{self, Opinion, PolicyTrace};
 use crate::rego::snapshot::EPOCH;
+use crate::revocation::{self, unrevoked};
 use crate::store::audit::{Kind, Log};
+use crate::store::revocations::Revoked;
 use crate::store::secrets::{self, Sealed, Vault};
 use crate::store::{StoreError, leases, rules, sessions};
 use crate::token::Session;
@@ -109,8 +111,13 @@ pub(crate) async fn fetch(app: Arc<App>, call: Call) -> Answer {
             tracing::info!(decision = id, session = session.decision, %code, "release refused");
             // Which claim differs would tell whether a rule names the resource. A lease is no such sign: who hears of
             // it meets the rule otherwise.
-            let code = if code == Code::Lease { code } else { Code::Denied };
-            return Err(Refusal::of(code, "Access denied by policy").decided(&id));
+            let (code, words) = match code {
+                Code::Lease => (code, "Access denied by policy"),
+                // So it is with a revocation: of what the guest is, or of what it would be given otherwise.
+                Code::Revoked => (code, "Access denied: revoked"),
+                _ => (Code::Denied, "Access denied by policy"),
+            };
+            return Err(Refusal::of(code, words).decided(&id));
         }
     };
     app.metrics.policy_approvals.add();
@@ -245,17 +252,28 @@ impl Settle {
         Ok((self, permitted))
     }
 
-    /// The decision, and who else holds the resource.
-    fn decision(&self, connection: &Connection) -> Result<(Decision, Vec<String>), StoreError> {
+    /// The decision, who else holds the resource, and what was revoked.
+    #[expect(clippy::type_complexity, reason = "three answers of one look at the store")]
+    fn decision(&self, connection: &Connection) -> Result<(Decision, Vec<String>, Option<Revoked>), StoreError> {
         let others = leases::others(connection, self.resource.as_str(), &self.session.instance, self.now)?;
+        let mut revoked = revocation::of_session(connection, &self.session)?;
         let ruled = match &self.session.claims {
             Some(claims) => {
                 let rules = rules::of_resource(connection, self.resource.as_str())?;
+                let rules = unrevoked(connection, rules)?;
                 decide(self.mode, &rules, claims, Question::Release { resource: &self.resource, others: &others })
             }
             None => unruled(),
         };
-        Ok((combine(ruled, &self.opinion, &self.resource), others))
+        let mut decision = combine(ruled, &self.opinion, &self.resource);
+        if decision.outcome.is_ok() && revoked.is_none() {
+            // Asked for those only that would be admitted: nobody else learns whether the resource is there.
+            revoked = revocation::of_resource(connection, &self.resource)?;
+        }
+        if revoked.is_some() {
+            (decision.outcome, decision.permit) = (Err(Code::Revoked), None);
+        }
+        Ok((decision, others, revoked))
     }
 
     /// The decision; none when policies or rules are not what they were.
@@ -268,7 +286,7 @@ impl Settle {
         {
             return Ok(None);
         }
-        let (decision, others) = self.decision(connection)?;
+        let (decision, others, revoked) = self.decision(connection)?;
         let value = match std::mem::replace(&mut self.source, Source::Unasked) {
             // Looked up either way, so that time does not tell whether it exists.
             Source::Store => Ok(secrets::fetch(connection, &self.resource, self.version)?.map(Value::Sealed)),
@@ -279,6 +297,7 @@ impl Settle {
         };
         self.facts.trace = decision.trace;
         self.facts.policies = self.opinion.trace;
+        self.facts.revoked = revoked;
         let outcome = match (decision.outcome, decision.permit) {
             (Ok(_), Some(permit)) => {
                 self.facts.rule = Some(*permit.rule());
@@ -312,7 +331,9 @@ impl Settle {
                     self.facts.site_changes =
                         explain::site_changes(connection, &self.facts.trace, &claims.host_data, None)?;
                 }
-                Outcome::Refused(code)
+                // A policy of a revoked version denies everybody: who asks is not told which paths it is for.
+                let told = code == Code::Revoked && self.facts.revoked.is_none();
+                Outcome::Refused(if told { Code::Denied } else { code })
             }
         };
         self.facts.held_by = others;
@@ -355,6 +376,9 @@ struct Facts {
     policies: Vec<PolicyTrace>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     site_changes: Vec<Change>,
+    /// What an administrator revoked, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<Revoked>,
 }
 
 impl Facts {
@@ -375,6 +399,7 @@ impl Facts {
             trace: Vec::new(),
             policies: Vec::new(),
             site_changes: Vec::new(),
+            revoked: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! with `data.reference` (before).
 
 use super::engine::{Program, References, RegoError};
+use super::snapshot::Chosen;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -114,6 +115,8 @@ pub(crate) struct Appraisal {
     pub(crate) vector: Vector,
     /// The policy's name.
     pub(crate) policy: String,
+    /// Its version, of an administrator's.
+    pub(crate) version: Option<u64>,
     /// Members that the policy adds to the submodule.
     pub(crate) extensions: Map<String, Value>,
     /// Why there is no vector of the policy's.
@@ -121,15 +124,19 @@ pub(crate) struct Appraisal {
 }
 
 /// Asks a policy. One that gives no answer makes nothing trustworthy.
-pub(crate) fn appraise(name: &str, program: &Program, evidence: &Value, references: &Arc<References>) -> Appraisal {
-    let (vector, extensions, error) = match ask(program, evidence, references) {
+pub(crate) fn appraise(chosen: Chosen<'_>, evidence: &Value, references: &Arc<References>) -> Appraisal {
+    let answer = match chosen.revoked {
+        None => ask(chosen.program, evidence, references),
+        Some(reason) => Err(RegoError::Revoked { reason: reason.to_owned() }),
+    };
+    let (vector, extensions, error) = match answer {
         Ok((vector, extensions)) => (vector, extensions, None),
         Err(error) => {
-            tracing::warn!(policy = name, %error, "an appraisal policy gave no answer");
+            tracing::warn!(policy = chosen.name, %error, "an appraisal policy gave no answer");
             (Vector::malfunction(), Map::new(), Some(error))
         }
     };
-    Appraisal { vector, policy: name.to_owned(), extensions, error }
+    Appraisal { vector, policy: chosen.name, version: chosen.version, extensions, error }
 }
 
 /// A vector, and further members.

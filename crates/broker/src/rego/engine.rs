@@ -1,5 +1,6 @@
 //! One compiled policy, and budgets.
 
+use super::claims_form::ClaimsForm;
 use claims::{Code, Digest256};
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, PolicyLengthConfig, Value};
@@ -30,6 +31,8 @@ pub(crate) enum RegoError {
     TooLong { got: usize },
     #[error("the policy is neither Rego of version 1 ({v1}) nor of version 0 ({v0})")]
     Syntax { v1: String, v0: String },
+    #[error("this version of the policy is revoked: {reason}")]
+    Revoked { reason: String },
     #[error("the policy's package is not `policy`")]
     Package,
     #[error("the policy's brackets are nested too deep")]
@@ -50,6 +53,7 @@ impl RegoError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Budget => Code::PolicyBudget,
+            Self::Revoked { .. } => Code::Revoked,
             _ => Code::Policy,
         }
     }
@@ -65,6 +69,8 @@ pub(crate) struct Program {
     digest: Digest256,
     /// Language version that it was read as.
     pub(crate) version: u8,
+    /// How it wants to see evidence.
+    pub(crate) claims: ClaimsForm,
 }
 
 impl Program {
@@ -84,7 +90,7 @@ impl Program {
         if engine.get_packages().map_err(|error| failed(&error))? != [PACKAGE] {
             return Err(RegoError::Package);
         }
-        Ok(Self { engine, digest: Digest256::of(text.as_bytes()), version })
+        Ok(Self { engine, digest: Digest256::of(text.as_bytes()), version, claims: ClaimsForm::of(text) })
     }
 
     /// Of the text.

@@ -7,6 +7,7 @@
 
 pub(crate) mod appraise;
 pub(crate) mod cases;
+mod claims_form;
 pub(crate) mod engine;
 mod guard;
 pub(crate) mod release;

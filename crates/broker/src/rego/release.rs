@@ -81,7 +81,11 @@ pub(crate) fn consult(
             code: None,
             reason: None,
         };
-        match ask(&policy.program, policy.path_form, path, query, ear, references) {
+        let answer = match &policy.revoked {
+            None => ask(&policy.program, policy.path_form, path, query, ear, references),
+            Some(reason) => Err(RegoError::Revoked { reason: reason.clone() }),
+        };
+        match answer {
             Ok(answer) => {
                 (trace.allow, trace.deny) = (answer.allow && answer.status.is_none(), answer.deny);
                 if let Some(status) = answer.status {
@@ -162,7 +166,7 @@ pub(crate) fn ask(
     references: &Arc<References>,
 ) -> Result<Answer, RegoError> {
     let data = json!({"plugin": "resource", "resource-path": form.value(path), "query": query});
-    let mut question = program.ask(ear, Some(data), references)?;
+    let mut question = program.ask(&program.claims.apply(ear), Some(data), references)?;
     let allow = match question.rule("allow")? {
         None => false,
         Some(Value::Bool(allow)) => allow,

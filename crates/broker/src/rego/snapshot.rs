@@ -4,6 +4,7 @@ use super::engine::{Program, References};
 use super::release::PathForm;
 use super::{Use, shipped};
 use crate::store::policies::{self, Stored};
+use crate::store::revocations::{self, What};
 use crate::store::{Store, StoreError, references, sessions};
 use crate::verify::Kind;
 use claims::UnixTime;
@@ -13,6 +14,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// Number in the store that grows with every change of policies and reference values.
 pub(crate) const EPOCH: &str = "policy_epoch";
+/// Classes of submodules that appraisal policies are for.
+pub(crate) const CLASSES: [&str; 3] = ["cpu", "gpu", "switch"];
+/// What stands in front of the class in the name of the policy that is asked without a selector.
+const DEFAULT: &str = "default";
 
 /// A policy in force.
 #[derive(Debug, Clone)]
@@ -23,6 +28,17 @@ pub(crate) struct Policy {
     pub(crate) prefix: String,
     pub(crate) path_form: PathForm,
     pub(crate) program: Program,
+    /// Why this version is revoked: it denies everything that it is for until another takes its place.
+    pub(crate) revoked: Option<String>,
+}
+
+/// The appraisal policy for one submodule.
+pub(crate) struct Chosen<'a> {
+    pub(crate) name: String,
+    /// Of an administrator's.
+    pub(crate) version: Option<u64>,
+    pub(crate) program: &'a Program,
+    pub(crate) revoked: Option<&'a str>,
 }
 
 impl Policy {
@@ -35,6 +51,7 @@ impl Policy {
             prefix: stored.prefix.clone(),
             path_form: PathForm::of(&stored.body, program.version),
             program,
+            revoked: None,
         })
     }
 }
@@ -63,7 +80,10 @@ impl Snapshot {
             until: references::next_end(connection, now)?.unwrap_or(u64::MAX),
         };
         for stored in policies::current(connection)? {
-            let policy = Arc::new(Policy::compile(&stored).map_err(damaged)?);
+            let mut policy = Policy::compile(&stored).map_err(damaged)?;
+            let version = revocations::version_name(&stored.name, stored.version);
+            policy.revoked = revocations::find(connection, What::Policy, &version)?.map(|revoked| revoked.reason);
+            let policy = Arc::new(policy);
             match stored.used_for {
                 Use::Release => snapshot.release.push(policy),
                 Use::Appraisal => {
@@ -81,21 +101,38 @@ impl Snapshot {
         Self { epoch: 0, release: Vec::new(), appraisal: BTreeMap::new(), references, until: u64::MAX }
     }
 
+    /// Whether an appraisal policy of an administrator has this name in front of its class.
+    pub(crate) fn knows(&self, selector: &str) -> bool {
+        let class = |name: &String| name.strip_prefix(selector)?.strip_prefix('_').map(str::to_owned);
+        selector == DEFAULT || self.appraisal.keys().filter_map(class).any(|class| CLASSES.contains(&class.as_str()))
+    }
+
     /// The appraisal policy for the primary evidence of a kind: an administrator's, else the shipped one.
-    pub(crate) fn for_kind(&self, kind: Kind, selector: Option<&str>) -> (String, &Program) {
+    pub(crate) fn for_kind(&self, kind: Kind, selector: Option<&str>) -> Chosen<'_> {
         self.chosen("cpu", selector, kind.name())
     }
 
     /// The appraisal policy for a device of a class.
-    pub(crate) fn for_device(&self, class: &str, selector: Option<&str>) -> (String, &Program) {
+    pub(crate) fn for_device(&self, class: &str, selector: Option<&str>) -> Chosen<'_> {
         self.chosen(class, selector, "nvidia")
     }
 
-    fn chosen(&self, class: &str, selector: Option<&str>, shipped_name: &str) -> (String, &Program) {
-        let own = format!("{}_{class}", selector.unwrap_or("default"));
-        match self.appraisal.get(&own) {
-            Some(policy) => (own, &policy.program),
-            None => (format!("confide/{shipped_name}"), shipped::of(shipped_name)),
+    /// The policy of the selector for this class, else the default one for it, else the shipped one.
+    fn chosen(&self, class: &str, selector: Option<&str>, shipped_name: &str) -> Chosen<'_> {
+        let names = selector.into_iter().chain([DEFAULT]).map(|first| format!("{first}_{class}"));
+        match names.into_iter().find_map(|name| self.appraisal.get(&name)) {
+            Some(policy) => Chosen {
+                name: policy.name.clone(),
+                version: Some(policy.version),
+                program: &policy.program,
+                revoked: policy.revoked.as_deref(),
+            },
+            None => Chosen {
+                name: format!("confide/{shipped_name}"),
+                version: None,
+                program: shipped::of(shipped_name),
+                revoked: None,
+            },
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 fn policy(name: &str, prefix: &str, text: &str) -> Arc<Policy> {
     let program = Program::compile(text).unwrap();
     let path_form = PathForm::of(text, program.version);
-    Arc::new(Policy { name: name.into(), version: 1, prefix: prefix.into(), path_form, program })
+    Arc::new(Policy { name: name.into(), version: 1, prefix: prefix.into(), path_form, program, revoked: None })
 }
 
 fn path(text: &str) -> ResourcePath {
@@ -188,7 +188,11 @@ fn both_dialects_of_appraisal_are_read() {
         assert!(matches!(vector(wrong), Err(RegoError::Result { .. })), "{wrong}");
     }
     let failing = Program::compile("package policy\nimport rego.v1\ntrust_claims := {\"hardware\": 200}").unwrap();
-    let appraisal = appraise::appraise("x", &failing, &json!({}), &nothing());
+    let appraisal = appraise::appraise(
+        super::snapshot::Chosen { name: "x".into(), version: None, program: &failing, revoked: None },
+        &json!({}),
+        &nothing(),
+    );
     assert_eq!(appraisal.vector.status(), Status::None);
     assert!(appraisal.error.is_some());
     let extended = "package policy\nimport rego.v1\ntrust_claims := {\"hardware\": 2}\n\

@@ -9,11 +9,14 @@ pub(crate) mod leases;
 mod offline;
 pub(crate) mod policies;
 pub(crate) mod references;
+pub(crate) mod revocations;
 pub(crate) mod rules;
 mod schema;
+mod schema_admin;
 mod schema_policy;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
+pub(crate) mod signers;
 pub(crate) mod token_keys;
 pub(crate) mod upkeep;
 
@@ -101,6 +104,7 @@ impl Store {
         let connection = open_for_writing(&path)?;
         schema::create(&connection)?;
         schema_policy::ensure(&connection)?;
+        schema_admin::ensure(&connection)?;
         secrets::begin(&connection, &keys.master)?;
         audit::Log::new(keys)?.begin(&connection)
     }
@@ -111,6 +115,7 @@ impl Store {
         let connection = open_for_writing(&path)?;
         schema::check(&connection)?;
         schema_policy::ensure(&connection)?;
+        schema_admin::ensure(&connection)?;
         let audit = Arc::new(audit::Log::new(keys)?);
         audit.resume(&connection)?;
         let vault = Arc::new(secrets::Vault::open_store(&connection, &keys.master)?);

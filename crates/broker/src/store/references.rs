@@ -76,6 +76,15 @@ pub(crate) fn revoke(connection: &Connection, id: &Digest256, reason: &str, now:
     Ok(revoked == 1)
 }
 
+/// Gives a value an end, or another one. Whether it was there.
+pub(crate) fn expire(connection: &Connection, id: &Digest256, end: u64) -> Result<bool, StoreError> {
+    let changed = connection
+        .prepare_cached("UPDATE reference_values SET expires = ? WHERE id = ?")?
+        .execute(params![end.cast_signed(), id.0])?;
+    policies::changed(connection)?;
+    Ok(changed == 1)
+}
+
 /// Every value, also those that expired or were revoked.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
     let mut statement = connection.prepare_cached(
@@ -100,6 +109,11 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
         });
     }
     Ok(out)
+}
+
+/// Every value of a name.
+pub(crate) fn of_name(connection: &Connection, name: &str) -> Result<Vec<Entry>, StoreError> {
+    Ok(all(connection)?.into_iter().filter(|entry| entry.name == name).collect())
 }
 
 /// The values in force, as policies see them: a list for each name, or the one value that was given as single.

@@ -202,6 +202,18 @@ pub(crate) fn fetch(
         .optional()?)
 }
 
+/// Whether the newest value of a path is this one.
+pub(crate) fn holds(
+    connection: &Connection,
+    vault: &Vault,
+    path: &ResourcePath,
+    value: &Secret<Vec<u8>>,
+) -> Result<bool, StoreError> {
+    let Some(sealed) = fetch(connection, path, None)? else { return Ok(false) };
+    let kept = vault.open(path, sealed)?;
+    Ok(kept.expose(|kept| value.expose(|value| kept == value)))
+}
+
 /// Every path that has a value.
 pub(crate) fn list(connection: &Connection) -> Result<Vec<Listed>, StoreError> {
     // Bare columns beside max() are those of the row with the maximum (SQLite, "Bare columns in an aggregate query").

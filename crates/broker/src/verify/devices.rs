@@ -8,7 +8,7 @@ use super::{VerifiedDevice, collateral};
 use attest::composite::{Session, kbs};
 use attest::nvgpu::json::SentDevice;
 use attest::nvgpu::{
-    Expected, HoldPolicy, NvidiaRoots, References, RevocationInput, RevocationPolicy, Rim, VersionRule,
+    Expected, HoldPolicy, NvidiaRoots, References, RevocationInput, RevocationPolicy, Rim, RimError, VersionRule,
 };
 use attest::snp::CrlPolicy;
 use claims::kbs::RuntimeData;
@@ -26,20 +26,15 @@ pub(super) fn verify(
     now: UnixTime,
     crl: &CrlPolicy,
     folder: Option<&Path>,
+    imported: &[GoldenMeasurements],
 ) -> Result<Vec<VerifiedDevice>, Code> {
     let sent = kbs::devices(text).map_err(|error| error.code())?;
     if sent.is_empty() && !text.is_empty() {
         return Err(Code::CompositeDevices);
     }
-    let revocation = RevocationInput {
-        responses: collateral::with_ending(folder, &["ocsp"]).into_iter().map(|(_, bytes)| bytes).collect(),
-        policy: match crl {
-            CrlPolicy::Required => RevocationPolicy::Required,
-            CrlPolicy::AbsentOk { reason } => RevocationPolicy::AbsentOk { reason: reason.clone() },
-        },
-        hold: HoldPolicy::Refused,
-    };
+    let revocation = revocation(folder, crl);
     let golden = if sent.is_empty() { Vec::new() } else { golden(folder, &revocation, now) };
+    let golden = [golden.as_slice(), imported].concat();
     let upstream = kbs::device_nonce(runtime).map_err(|error| error.code())?;
     let session = Session::of(runtime).map_err(|error| error.code())?;
     each(&sent, |index| vec![upstream, session.device_nonce(index)], &golden, &revocation, now)
@@ -75,17 +70,35 @@ pub(super) fn each(
     Ok(verified)
 }
 
+/// What is known of revocation: responses in the folder, and whether they must be there.
+pub(super) fn revocation(folder: Option<&Path>, crl: &CrlPolicy) -> RevocationInput {
+    RevocationInput {
+        responses: collateral::with_ending(folder, &["ocsp"]).into_iter().map(|(_, bytes)| bytes).collect(),
+        policy: match crl {
+            CrlPolicy::Required => RevocationPolicy::Required,
+            CrlPolicy::AbsentOk { reason } => RevocationPolicy::AbsentOk { reason: reason.clone() },
+        },
+        hold: HoldPolicy::Refused,
+    }
+}
+
+/// The values of a RIM that NVIDIA signed and that is in date.
+pub(super) fn verify_rim(
+    bytes: &[u8],
+    revocation: &RevocationInput,
+    now: UnixTime,
+) -> Result<GoldenMeasurements, RimError> {
+    Rim::parse(bytes).and_then(|rim| rim.verify(&NvidiaRoots, revocation, now)).map(|rim| rim.golden())
+}
+
 /// Values of the RIMs in the folder that NVIDIA signed and that are in date.
 pub(super) fn golden(folder: Option<&Path>, revocation: &RevocationInput, now: UnixTime) -> Vec<GoldenMeasurements> {
     let files = collateral::with_ending(folder, &["xml", "swidtag"]);
-    let values = files.into_iter().filter_map(|(path, bytes)| {
-        let verified = Rim::parse(&bytes).and_then(|rim| rim.verify(&NvidiaRoots, revocation, now));
-        match verified {
-            Ok(rim) => Some(rim.golden()),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "this RIM is not used");
-                None
-            }
+    let values = files.into_iter().filter_map(|(path, bytes)| match verify_rim(&bytes, revocation, now) {
+        Ok(golden) => Some(golden),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "this RIM is not used");
+            None
         }
     });
     values.collect()

@@ -19,8 +19,10 @@ mod tpm;
 use crate::policy::Mode;
 use crate::settings::Revocation;
 use attest::dcap::{PckCache, VerifiedCollateral};
+use attest::nvgpu::RimError;
 use attest::snp::{CrlPolicy, CrlStatus, VekCache};
 use claims::kbs::RuntimeData;
+use claims::nvgpu::GoldenMeasurements;
 use claims::snp::SnpClaims;
 use claims::{Code, Digest256, UnixTime};
 use serde_json::Value;
@@ -176,14 +178,21 @@ impl Appraiser {
         }
     }
 
-    /// Verifies the devices in `additional_evidence`, whose text the CPU's evidence is bound to.
+    /// Verifies the devices in `additional_evidence`, whose text the CPU's evidence is bound to. `imported` are values of
+    /// RIMs beside those of the collateral folder.
     pub(crate) fn verify_devices(
         &self,
         additional_evidence: &str,
         runtime: &RuntimeData,
         now: UnixTime,
+        imported: &[GoldenMeasurements],
     ) -> Result<Vec<VerifiedDevice>, Code> {
-        devices::verify(additional_evidence, runtime, now, &self.revocation, self.collateral.as_deref())
+        devices::verify(additional_evidence, runtime, now, &self.revocation, self.collateral.as_deref(), imported)
+    }
+
+    /// Verifies a RIM of NVIDIA's, with revocation as everywhere.
+    pub(crate) fn verify_rim(&self, bytes: &[u8], now: UnixTime) -> Result<GoldenMeasurements, RimError> {
+        devices::verify_rim(bytes, &devices::revocation(self.collateral.as_deref(), &self.revocation), now)
     }
 }
 

@@ -73,6 +73,26 @@ macro_rules! broker_codes {
                 "The rule gives an exclusive lease, and another guest with another report id has it.",
                 "A copy of the disk is started a second time.",
                 "Stop the other guest and wait for its lease to end.";
+            Revoked = "E-REVOKED", "An administrator revoked it",
+                "Image, site, chip, key, release rule or version of a policy is on the broker's list of revocations.",
+                "A secret would go to what is known to be bad.",
+                "Run confide explain DECISION on the broker: it says what was revoked, and why; confide revoke lift ID takes it back.";
+            Selector = "E-SELECTOR", "No appraisal policy has that name",
+                "The guest asks for an appraisal policy (attestation-policy-selector) that is not in force.",
+                "Evidence would be appraised by another policy than the guest was set up for.",
+                "Put a policy NAME_cpu into force, or correct the guest's selector; without one the default is asked.";
+            Signer = "E-SIGNER", "The document is not signed by a key that is pinned here",
+                "Reference values came unsigned, or signed by a key that no administrator pinned.",
+                "Anybody who can hand you a file would decide what is good.",
+                "Have it signed (confide reference sign), or pin the key that signed it: confide reference trust NAME --key FILE.";
+            Rollback = "E-ROLLBACK", "The document is older than what was imported",
+                "Its serial is below that of the last one of the same signer, or is that one's with other content.",
+                "Values that were withdrawn would come back.",
+                "Import the newest document; a signer gives each one a higher serial.";
+            Expired = "E-EXPIRED", "The document is not valid at this time",
+                "Its validity has ended, or has not begun.",
+                "Values that their author does not stand for any more would be believed.",
+                "Get a newer document; check the broker's clock.";
             Absent = "E-ABSENT", "The resource does not exist",
                 "The rule permits it, but nothing is stored under this path.",
                 "None.",

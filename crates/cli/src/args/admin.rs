@@ -1,6 +1,11 @@
 //! Running a broker and administering it.
 
-use super::{BrokerBackupArgs, BrokerRestoreArgs, BrokerRotateArgs, MasterArgs};
+use super::{
+    BrokerBackupArgs, BrokerImportArgs, BrokerRenewArgs, BrokerRestoreArgs, BrokerRotateArgs, BrokerTokenKeyArgs,
+    MasterArgs,
+    ReferenceExpireArgs, ReferenceImportArgs, ReferenceRevokeArgs, ReferenceSignArgs, ReferenceTrustArgs,
+    ReferenceUntrustArgs,
+};
 use clap::{Args, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,6 +50,16 @@ pub enum BrokerCommand {
             (after `[master]` in broker.toml was changed)\n  \
             confide broker rotate-master --broker-dir broker --rewrap")]
     RotateMaster(BrokerRotateArgs),
+    /// Make a new key for attestation tokens; tokens of the old one stay good till they end
+    RotateTokenKey(BrokerTokenKeyArgs),
+    /// Issue a new TLS certificate from the identity; a running broker takes it into use by itself
+    #[command(after_help = "Example:\n  confide broker renew-leaf --name broker.example.com")]
+    RenewLeaf(BrokerRenewArgs),
+    /// Take over secrets, policies and reference values of a Trustee's local storage; the broker must not run
+    #[command(
+        after_help = "Example:\n  confide broker import /opt/confidential-containers --broker-dir broker --dry-run"
+    )]
+    Import(BrokerImportArgs),
 }
 
 /// Arguments of `broker init`.
@@ -178,20 +193,50 @@ pub struct SecretListArgs {
 /// Verbs of `reference`.
 #[derive(Debug, Subcommand)]
 pub enum ReferenceCommand {
-    /// Make a release rule of a bundle's reference.json
-    #[command(after_help = "Example:\n  confide reference add bundle/reference.json")]
+    /// Make a release rule of a bundle's reference.json; or add one reference value, NAME VALUE
+    #[command(after_help = "Examples:\n  confide reference add bundle/reference.json\n  \
+        confide reference add snp_launch_measurement 3f5a… --expires 2027-01-01T00:00:00Z")]
     Add(ReferenceAddArgs),
-    /// List the rules
+    /// List rules, reference values, and the keys that sign them
     List(ReferenceListArgs),
-    /// Remove a rule
+    /// Remove a rule, a reference value, or every value of a name
     Remove(ReferenceRemoveArgs),
+    /// Revoke a reference value, with a reason: it stays in the list and does not come back
+    Revoke(ReferenceRevokeArgs),
+    /// End a reference value, now or at a time
+    Expire(ReferenceExpireArgs),
+    /// Take reference values out of a signed bundle, a CoRIM, a RIM of NVIDIA's or a reference.json
+    #[command(
+        after_help = "A signature of a bundle is looked for in FILE.sig.\n\nExample:\n  confide reference import values.json"
+    )]
+    Import(ReferenceImportArgs),
+    /// Sign a bundle of reference values, into FILE.sig
+    #[command(after_help = "Example:\n  openssl genpkey -algorithm ed25519 -out signer.pem\n  \
+        confide reference sign values.json --key signer.pem")]
+    Sign(ReferenceSignArgs),
+    /// Pin a key: from then on, documents are imported only if a pinned key signed them
+    Trust(ReferenceTrustArgs),
+    /// Take a pinned key off
+    Untrust(ReferenceUntrustArgs),
 }
 
 /// Arguments of `reference add`.
 #[derive(Debug, Args)]
 pub struct ReferenceAddArgs {
-    /// The bundle's reference.json
-    pub file: PathBuf,
+    /// The bundle's reference.json; a reference value's name where a value follows
+    #[arg(value_name = "FILE|NAME")]
+    pub what: String,
+    /// The value: text, or JSON with --as-json
+    pub value: Option<String>,
+    /// The value is JSON: a number, true, an object
+    #[arg(long, requires = "value")]
+    pub as_json: bool,
+    /// Policies get the value itself instead of a list with it
+    #[arg(long, requires = "value")]
+    pub single: bool,
+    /// When it ends, in RFC 3339
+    #[arg(long, value_name = "TIME", requires = "value")]
+    pub expires: Option<String>,
     /// Check, change nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -211,7 +256,8 @@ pub struct ReferenceListArgs {
 /// Arguments of `reference remove`.
 #[derive(Debug, Args)]
 pub struct ReferenceRemoveArgs {
-    /// The rule's id, as `list` prints it
+    /// The id of a rule or of a reference value, as `list` prints it; or the name of reference values
+    #[arg(value_name = "ID|NAME")]
     pub id: String,
     /// Check, change nothing
     #[arg(long)]

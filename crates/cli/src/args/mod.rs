@@ -8,6 +8,8 @@ mod evidence;
 mod master;
 mod measure;
 mod policy;
+mod reference;
+mod revoke;
 mod run;
 mod upkeep;
 
@@ -19,6 +21,8 @@ pub use evidence::*;
 pub use master::*;
 pub use measure::*;
 pub use policy::*;
+pub use reference::*;
+pub use revoke::*;
 pub use run::*;
 pub use upkeep::*;
 
@@ -78,6 +82,9 @@ pub enum Command {
     /// Policies of a broker: who gets what, and what evidence is worth
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Take an image, site, chip, key, release rule or version of a policy out of use, at once
+    #[command(subcommand, after_help = "Example:\n  confide revoke chip 7c1f… --reason \"stolen from the rack\"")]
+    Revoke(RevokeCommand),
     /// What a broker decided, and whether its log is whole
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -50,3 +50,47 @@ pub struct BrokerRotateArgs {
     #[command(flatten)]
     pub broker: BrokerLocation,
 }
+
+/// Arguments of `broker rotate-token-key`.
+#[derive(Debug, Args)]
+pub struct BrokerTokenKeyArgs {
+    /// The identity's private key, where it does not lie in the broker's folder
+    #[arg(long, value_name = "FILE")]
+    pub identity_key: Option<PathBuf>,
+    /// Say what would be done, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which broker
+    #[command(flatten)]
+    pub broker: BrokerLocation,
+}
+
+/// Arguments of `broker renew-leaf`.
+#[derive(Debug, Args)]
+pub struct BrokerRenewArgs {
+    /// Names and addresses to put into it; those of the certificate there otherwise
+    #[arg(long, value_name = "NAME")]
+    pub name: Vec<String>,
+    /// The identity's private key, where it does not lie in the broker's folder
+    #[arg(long, value_name = "FILE")]
+    pub identity_key: Option<PathBuf>,
+    /// Say what would be done, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which broker
+    #[command(flatten)]
+    pub broker: BrokerLocation,
+}
+
+/// Arguments of `broker import`.
+#[derive(Debug, Args)]
+pub struct BrokerImportArgs {
+    /// Folder of a Trustee's storage, or one above it
+    pub dir: PathBuf,
+    /// Say what would be imported, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which broker
+    #[command(flatten)]
+    pub broker: BrokerLocation,
+}

@@ -83,6 +83,9 @@ fn decision_page(decision: &Value) -> String {
     if let Some(problem) = decision.get("problem").and_then(Value::as_str) {
         page.push_str(&format!("\n  problem   {problem}; the rules permit"));
     }
+    if decision.get("selector").is_some() {
+        page.push_str(&format!("\n  selector  {}", text(decision, "selector")));
+    }
     if decision.get("concurrent").and_then(Value::as_bool) == Some(true) {
         page.push_str("\n  note      another guest holds this resource at the same time");
     }
@@ -106,6 +109,17 @@ fn decision_page(decision: &Value) -> String {
                 ));
             }
         }
+    }
+    if let Some(revoked) = decision.get("revoked") {
+        let since = revoked.get("added").and_then(Value::as_i64).and_then(super::audit::readable).unwrap_or_default();
+        page.push_str(&format!(
+            "\n\nrevoked: {} {}\n  reason    {}\n  by        {}, {since}\n  lift it   confide revoke lift {} --reason TEXT",
+            text(revoked, "what"),
+            text(revoked, "subject"),
+            text(revoked, "reason"),
+            text(revoked, "admin"),
+            text(revoked, "id"),
+        ));
     }
     let changes: Vec<&Value> = decision.get("site_changes").and_then(Value::as_array).into_iter().flatten().collect();
     if !changes.is_empty() {

@@ -19,6 +19,8 @@ mod measure_layers;
 mod measure_sgx;
 mod policy;
 mod reference;
+mod reference_files;
+mod revoke;
 mod secret;
 mod up;
 mod upkeep;
@@ -51,9 +53,13 @@ pub(crate) fn run(command: Command, context: &Context) -> Result {
         Command::Broker(BrokerCommand::Backup(args)) => upkeep::backup(&args, context),
         Command::Broker(BrokerCommand::Restore(args)) => upkeep::restore(&args, context),
         Command::Broker(BrokerCommand::RotateMaster(args)) => upkeep::rotate_master(&args, context),
+        Command::Broker(BrokerCommand::RotateTokenKey(args)) => upkeep::rotate_token_key(&args, context),
+        Command::Broker(BrokerCommand::RenewLeaf(args)) => upkeep::renew_leaf(&args, context),
+        Command::Broker(BrokerCommand::Import(args)) => upkeep::import(&args, context),
         Command::Secret(command) => secret::run(&command, context),
         Command::Reference(command) => reference::run(&command, context),
         Command::Policy(command) => policy::run(&command, context),
+        Command::Revoke(command) => revoke::run(&command, context),
         Command::Audit(command) => audit::run(&command, context),
         Command::Data(DataCommand::Add(args)) => data::add(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),
@@ -96,4 +102,19 @@ fn table(list: &serde_json::Value, member: &str, columns: &[&str]) -> String {
         })
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// A list with its times for people, for [`table`].
+fn timed(list: &serde_json::Value, member: &str) -> serde_json::Value {
+    let mut list = list.clone();
+    for row in list.get_mut(member).and_then(serde_json::Value::as_array_mut).into_iter().flatten() {
+        for name in ["added", "lifted", "expires", "revoked"] {
+            if let Some(time) = row.get_mut(name)
+                && let Some(text) = time.as_i64().and_then(audit::readable)
+            {
+                *time = text.into();
+            }
+        }
+    }
+    list
 }
