@@ -5,7 +5,7 @@
 //! *Does not check* whether the folder lies on a disk that others can read: the operator chooses it.
 
 use crate::keys::{self, Keys, Master};
-use crate::settings::{self, MasterSource};
+use crate::settings::{self, MasterSource, PostgresTls, StoreSource};
 use crate::store::Store;
 use claims::Digest256;
 use rcgen::{
@@ -28,12 +28,19 @@ pub struct InitOptions {
     pub names: Vec<String>,
     /// Why evidence without a revocation list is accepted; none requires lists.
     pub crl_absent_reason: Option<String>,
+    /// Where the store is. Tables in PostgreSQL are made by the first broker that serves.
+    pub store: StoreSource,
 }
 
 impl Default for InitOptions {
     /// Port 8999 on every address, revocation lists required.
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 8999)), names: Vec::new(), crl_absent_reason: None }
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8999)),
+            names: Vec::new(),
+            crl_absent_reason: None,
+            store: StoreSource::Sqlite,
+        }
     }
 }
 
@@ -131,7 +138,9 @@ pub fn init(folder: &Path, options: &InitOptions) -> Result<Facts, InitError> {
 
     // The store is made now, so that a folder that cannot hold one is found before anything relies on it.
     let loaded = Keys::load(folder, &MasterSource::File).map_err(|error| make_error("the keys", error))?;
-    Store::create(folder, &loaded).map_err(|error| make_error("the store", error))?;
+    if options.store == StoreSource::Sqlite {
+        Store::create(folder, &loaded).map_err(|error| make_error("the store", error))?;
+    }
     write_new(&place(settings::FILE_NAME), settings_text(options).as_bytes())?;
     Ok(Facts {
         identity: Digest256::of(&identity.subject_public_key_info()),
@@ -231,7 +240,29 @@ fn settings_text(options: &InitOptions) -> String {
          # Seconds a challenge may be answered, a session is good, a guest holds its keys without attesting again.\n\
          challenge_seconds = 300\nsession_seconds = 300\nlease_seconds = 300\n\n\
          # Whether evidence must come with a revocation list: \"required\", or \"absent-ok\" with a reason.\n\
-         [revocation]\n{revocation}\n",
-        options.listen
+         [revocation]\n{revocation}\n{}",
+        options.listen,
+        store_text(&options.store)
     )
+}
+
+fn store_text(store: &StoreSource) -> String {
+    let StoreSource::Postgres(postgres) = store else { return String::new() };
+    let text = |value: &str| toml::Value::String(value.to_owned()).to_string();
+    let file = |path: &Option<PathBuf>| path.as_ref().and_then(|path| path.to_str()).map(text);
+    let mut lines = format!(
+        "\n# The database that every broker of this folder's keys uses; the password stands in a file of its own.\n\
+         [store]\nkind = \"postgres\"\nurl = {}\ntls = \"{}\"\n",
+        text(&postgres.url),
+        match postgres.tls {
+            PostgresTls::Verify => "verify",
+            PostgresTls::Off => "off",
+        }
+    );
+    for (name, value) in [("password_file", file(&postgres.password_file)), ("ca_file", file(&postgres.ca_file))] {
+        if let Some(value) = value {
+            lines.push_str(&format!("{name} = {value}\n"));
+        }
+    }
+    lines
 }

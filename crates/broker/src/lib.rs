@@ -39,8 +39,11 @@ pub use http::gate::{AdminKeyError, MAX_ADMIN_SECONDS, admin_token};
 pub use init::{Facts, InitError, InitOptions, init, renew_leaf};
 pub use keys::{ADMIN_KEY as ADMIN_KEY_FILE, KeysError, identity};
 pub use serve::{Ready, ServeError, serve};
-pub use settings::{FILE_NAME as SETTINGS_FILE, Limits, LogFormat, MasterSource, Revocation, Settings, SettingsError};
-pub use store::{LogError, StoreError, StoredLog};
+pub use settings::{
+    FILE_NAME as SETTINGS_FILE, Limits, LogFormat, MasterSource, Postgres, PostgresTls, Revocation, Settings,
+    SettingsError, StoreSource,
+};
+pub use store::{DatabaseError, LogError, StoreError, StoredLog};
 pub use token::TokenKeyError;
 pub use upkeep::{Backup, Restored, Rotated, UpkeepError, backup, restore, rotate_master};
 pub use verify::{ExtraVerifier, Verifiers};

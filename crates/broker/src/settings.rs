@@ -1,5 +1,9 @@
 //! `broker.toml`: what an operator may decide. Unknown keys are errors; whatever weakens the broker is not in the file.
 
+mod store;
+
+pub use store::{Postgres, PostgresTls, StoreSource};
+
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,6 +35,9 @@ pub struct Settings {
     /// Where the master key comes from.
     #[serde(default)]
     pub master: MasterSource,
+    /// Where rules, secrets and the audit log are.
+    #[serde(default)]
+    pub store: StoreSource,
     /// What to do about revocation lists.
     pub revocation: Revocation,
     /// Bounds on what a peer may use.
@@ -161,6 +168,9 @@ impl Settings {
         };
         let mut settings: Self = toml::from_str(&text)
             .map_err(|source| SettingsError::Toml { path: path.to_owned(), source: Box::new(source) })?;
+        if let StoreSource::Postgres(postgres) = &mut settings.store {
+            postgres.relative_to(&folder);
+        }
         settings.collateral = settings.collateral.map(|collateral| folder.join(collateral));
         settings.folder = folder;
         settings.check()?;
@@ -192,6 +202,9 @@ impl Settings {
             && reason.trim().is_empty()
         {
             return value("revocation.reason", "empty".into(), "why no revocation list is needed");
+        }
+        if let StoreSource::Postgres(postgres) = &self.store {
+            postgres.check()?;
         }
         if self.insecure_http && !(self.dev && self.listen.ip().is_loopback()) {
             return value("insecure_http", self.listen.to_string(), "a development broker on a loopback address");

@@ -7,7 +7,7 @@
 
 use crate::init::write_new;
 use crate::keys::{self, Keys, KeysError, Master};
-use crate::settings::{self, MasterSource, Settings, SettingsError};
+use crate::settings::{self, MasterSource, Settings, SettingsError, StoreSource};
 use crate::store::{self, StoreError, StoredLog};
 use claims::{Digest256, UnixTime};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -63,6 +63,9 @@ pub enum UpkeepError {
     /// The master key does not come from a file.
     #[error("the master key comes from a descriptor, so a new one cannot be kept: set `[master] source = \"file\"`")]
     Source,
+    /// The store is not in the folder.
+    #[error("the store is in PostgreSQL: copy the database with pg_dump, and the broker's folder with any tool")]
+    Elsewhere,
     /// No randomness.
     #[error("a new master key cannot be made")]
     Random,
@@ -137,10 +140,10 @@ pub fn rotate_master(folder: &Path, now: UnixTime) -> Result<Rotated, UpkeepErro
     }
     let keys = Keys::load(folder, &settings.master)?;
     let (current, next) = (folder.join(keys::MASTER), folder.join(NEXT_MASTER));
-    if !store::upkeep::is_of(folder, &keys.master)? {
+    if !store::upkeep::is_of(&settings, &keys.master)? {
         // The store went over to the next key, and then the power went.
         let waiting = if next.exists() { Some(Master::read(&next)?) } else { None };
-        let fits = waiting.map(|master| store::upkeep::is_of(folder, &master)).transpose()?.unwrap_or(false);
+        let fits = waiting.map(|master| store::upkeep::is_of(&settings, &master)).transpose()?.unwrap_or(false);
         if !fits {
             return Err(StoreError::MasterKey.into());
         }
@@ -154,13 +157,17 @@ pub fn rotate_master(folder: &Path, now: UnixTime) -> Result<Rotated, UpkeepErro
     let master = Master::make().map_err(|_| UpkeepError::Random)?;
     master.expose(|key| write(&next, key))?;
     sync(folder)?;
-    let (epoch, data_keys) = store::upkeep::rotate(folder, &keys, &master, now)?;
+    let (epoch, data_keys) = store::upkeep::rotate(&settings, &keys, &master, now)?;
     rename(&next, &current)?;
     Ok(Rotated { epoch: Some(epoch), data_keys })
 }
 
 /// Writes one consistent copy of a broker's folder to `target`, which must not exist. The broker may run.
 pub fn backup(folder: &Path, target: &Path, what: Backup) -> Result<(), UpkeepError> {
+    let settings_file = folder.join(settings::FILE_NAME);
+    if settings_file.exists() && Settings::load(&settings_file)?.store != StoreSource::Sqlite {
+        return Err(UpkeepError::Elsewhere);
+    }
     let mut files = Vec::new();
     let private: &[&str] = if what == Backup::WithKeys { &PRIVATE } else { &[] };
     for name in PUBLIC.iter().chain(private) {

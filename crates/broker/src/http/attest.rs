@@ -8,7 +8,7 @@
 use super::protocol::{self, Message, VerifiedInitData};
 use super::refusal::Refusal;
 use super::{Answer, Call, json};
-use crate::app::{App, decision_id};
+use crate::app::{App, CHALLENGE_EPOCH, decision_id};
 use crate::challenge::{Pending, Version, session_id};
 use crate::clock::after;
 use crate::ear::{Ear, Issue, Said};
@@ -17,6 +17,7 @@ use crate::jwe::Recipient;
 use crate::policy::{Appraised, Mode, Question, RuleTrace, decide};
 use crate::rego::Snapshot;
 use crate::store::audit::{Kind, Log};
+use crate::store::db::Connection;
 use crate::store::{StoreError, leases, rules, sessions};
 use crate::token::{Session, session_end};
 use crate::verify::{self, Verified};
@@ -25,7 +26,6 @@ use axum::http::{StatusCode, header};
 use claims::kbs::{Challenge, Request, TeeKey, Token};
 use claims::site::Site;
 use claims::{Code, Digest256, UnixTime};
-use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -230,6 +230,10 @@ impl Settle {
     fn run(mut self, connection: &Connection) -> Result<Result<(Session, bool), Code>, StoreError> {
         if let Some(code) = self.rules(connection)? {
             return self.refuse(connection, code);
+        }
+        // Another broker on the same store may have ended the challenges of this epoch.
+        if sessions::number(connection, CHALLENGE_EPOCH)? != self.pending.epoch {
+            return self.refuse(connection, Code::Nonce);
         }
         if !sessions::take(connection, &self.pending.nonce, self.pending.expires)? {
             return self.refuse(connection, Code::Nonce);

@@ -19,12 +19,12 @@ use crate::policy::{Mode, Permit, Question, RuleTrace, combine, decide, unruled}
 use crate::rego::release::{self, Opinion, PolicyTrace};
 use crate::rego::snapshot::EPOCH;
 use crate::store::audit::{Kind, Log};
+use crate::store::db::Connection;
 use crate::store::secrets::{self, Sealed, Vault};
 use crate::store::{StoreError, leases, rules, sessions};
 use crate::token::Session;
 use axum::http::{HeaderValue, StatusCode};
 use claims::{ChipId, Code, Digest256, Secret, UnixTime};
-use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
