@@ -9,7 +9,8 @@ build: setup  ## confide, confide-dev and the static guest, in target/release
 	@scripts/build.sh
 demo: build  ## build a container, boot it attested on this machine, then three attacks
 	@scripts/demo.sh
-test: setup  ## everything: format, lints, vectors, unit and end-to-end tests, the boots
+test:   ## everything: format, lints, vectors, unit and end-to-end tests, the boots
+	@scripts/setup.sh --tests
 	@scripts/test.sh
 bench: build  ## every promise of SPECIFICATION.md, each beside a named peer
 	@scripts/bench.sh

@@ -2,6 +2,7 @@
 # Installs what Confide needs on this machine, and fetches the parts of a guest: kernel, modules, firmware.
 #
 #   scripts/setup.sh            packages and guest parts
+#   scripts/setup.sh --tests    what the tests need as well: a PostgreSQL server's programs, without a running server
 #   scripts/setup.sh --check    print what is missing, change nothing, exit 3 if anything is
 #
 # The guest parts come as package files from the archive that this machine already uses; they are unpacked
@@ -12,8 +13,13 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { printf 'setup: error: %s\n' "$*" >&2; exit 3; }
 
 parts="${CONFIDE_GUEST_PARTS:-${XDG_CACHE_HOME:-$HOME/.cache}/confide/guest-parts}"
-check=no
-[ "${1:-}" = --check ] && check=yes
+check=no tests=no
+case "${1:-}" in
+  --check) check=yes ;;
+  --tests) tests=yes ;;
+  '') ;;
+  *) fail "unknown argument $1; see the head of $0" ;;
+esac
 
 # Tool looked for, and the package that brings it.
 tools=(
@@ -49,6 +55,28 @@ install_packages() {
   # shellcheck disable=SC2086
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >&2 ||
     fail "apt-get install failed; try by hand: apt-get install $missing"
+}
+
+# The package of the server makes a database and starts it on every machine that it is installed on; this one must not, so
+# the setting that says so is changed for as long as the installation takes. Without the server its tests say `skipped`.
+install_postgres() {
+  local sudo='' settings=/etc/postgresql-common/createcluster.conf kept
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && { say 'PostgreSQL for the tests: there'; return; }
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  if [ -n "$sudo" ] && ! command -v sudo >/dev/null 2>&1; then
+    say 'PostgreSQL for the tests: no sudo to install it with; those tests are skipped'; return
+  fi
+  say 'installing PostgreSQL for the tests, without a database that runs'
+  if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql-common >&2; then
+    say 'PostgreSQL for the tests: postgresql-common could not be installed; those tests are skipped'; return
+  fi
+  kept="$(mktemp)"
+  cp "$settings" "$kept"
+  sed -E 's/^#? *create_main_cluster *=.*/create_main_cluster = false/' "$kept" | $sudo tee "$settings" >/dev/null
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >&2 ||
+    say 'PostgreSQL for the tests: it could not be installed; those tests are skipped'
+  $sudo tee "$settings" <"$kept" >/dev/null
+  rm -f "$kept"
 }
 
 # The archive this machine installs from, read from its own package sources.
@@ -128,4 +156,5 @@ if [ "$check" = yes ]; then
   exit $status
 fi
 install_packages
+[ "$tests" = no ] || install_postgres
 if parts_complete; then say 'guest parts: all there'; else fetch_parts; fi

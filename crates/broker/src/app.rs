@@ -55,7 +55,7 @@ struct Started<'a> {
 impl App {
     pub(crate) async fn start(settings: Settings, keys: &Keys, verifiers: Verifiers) -> Result<Arc<Self>, ServeError> {
         let mode = if settings.dev { Mode::Development } else { Mode::Production };
-        let store = Store::open(&settings.folder, keys)?;
+        let store = Store::open(&settings, keys)?;
         let clock = Clock::start();
         let started = clock.now();
         let tokens = Tokens::new(keys, mode)?;
@@ -80,8 +80,8 @@ impl App {
                 Ok((epoch, previous))
             })
             .await?;
-        let challenge_key = keys.master.derive(&format!("challenge/{epoch}"));
-        let previous = previous.into_iter().filter_map(|(jwk, until)| Previous::new(jwk, until)).collect();
+        let challenge_key = keys.master.derive("challenge");
+        tokens.believe(previous.into_iter().filter_map(|(jwk, until)| Previous::new(jwk, until)).collect());
         let policies = Policies::load(&store, started).await?;
         Ok(Arc::new(Self {
             mode,
@@ -91,14 +91,30 @@ impl App {
             started,
             clock,
             gate: Gate::new(&keys.admin).ok_or(ServeError::AdminKey)?,
-            challenges: Challenges::new(&challenge_key, settings.challenge_seconds),
-            tokens: tokens.with_previous(previous),
+            challenges: Challenges::new(&challenge_key, epoch, settings.challenge_seconds),
+            tokens,
             appraiser: Arc::new(Appraiser::new(mode, &settings.revocation, settings.collateral.clone(), verifiers)),
             keeper: Keeper::new(settings.vault.as_ref(), &settings.secrets)?,
             store,
             metrics: Metrics::default(),
             settings,
         }))
+    }
+
+    /// Learns what other brokers on the same store have changed beside policies, which every decision looks at.
+    pub(crate) async fn follow(&self) {
+        let current = self.tokens.jwk().clone();
+        let read = self.store.read(move |connection| {
+            Ok((sessions::number(connection, CHALLENGE_EPOCH)?, token_keys::others(connection, &current)?))
+        });
+        match read.await {
+            Ok((epoch, others)) => {
+                self.challenges.follow(epoch);
+                self.tokens.believe(others.into_iter().filter_map(|(jwk, until)| Previous::new(jwk, until)).collect());
+            }
+            // Requests say it aloud.
+            Err(error) => tracing::debug!(%error, "the store does not answer"),
+        }
     }
 
     /// Forgets what has expired, and remembers the time.

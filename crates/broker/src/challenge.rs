@@ -16,8 +16,10 @@ use aws_lc_rs::{constant_time, digest, hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use claims::{Code, Secret, UnixTime};
+use std::sync::{PoisonError, RwLock};
 
 const DOMAIN: &[u8] = b"confide/challenge/v1\0";
+const EPOCH: &[u8] = b"confide/challenge-epoch/v1\0";
 
 /// A version of the KBS protocol that is spoken here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub(crate) struct Pending {
     pub(crate) expires: UnixTime,
     /// The appraisal policy that the guest asked for.
     pub(crate) selector: Option<String>,
+    /// Of the key it was made with: taken only while the store has this number.
+    pub(crate) epoch: u64,
 }
 
 impl Pending {
@@ -70,15 +74,26 @@ impl Pending {
     }
 }
 
-/// Makes and recognises challenges.
+/// Makes and recognises challenges, under the key of one epoch at a time.
 pub(crate) struct Challenges {
-    key: hmac::Key,
+    master: hmac::Key,
+    current: RwLock<(u64, hmac::Key)>,
     seconds: u64,
 }
 
 impl Challenges {
-    pub(crate) fn new(key: &Secret<[u8; 32]>, seconds: u64) -> Self {
-        Self { key: key.expose(|key| hmac::Key::new(hmac::HMAC_SHA256, key)), seconds }
+    pub(crate) fn new(key: &Secret<[u8; 32]>, epoch: u64, seconds: u64) -> Self {
+        let master = key.expose(|key| hmac::Key::new(hmac::HMAC_SHA256, key));
+        let current = RwLock::new((epoch, key_of(&master, epoch)));
+        Self { master, current, seconds }
+    }
+
+    /// Goes over to another epoch: challenges of before are unknown from then on.
+    pub(crate) fn follow(&self, epoch: u64) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != epoch {
+            *current = (epoch, key_of(&self.master, epoch));
+        }
     }
 
     pub(crate) fn make(
@@ -94,7 +109,7 @@ impl Challenges {
         let (session, salt) = random.split_at(16);
         let seconds = u32::try_from(expires.0).map_err(|_| Code::Busy)?;
         let open = [salt, &[kind.number() << 4 | version.byte()], &seconds.to_be_bytes()].concat();
-        let nonce = [open.as_slice(), &self.mac(session, &open, selector)].concat();
+        let nonce = [open.as_slice(), &self.mac(session, &open, selector).1].concat();
         let mut cookie = hex::encode([session, &nonce].concat());
         if let Some(selector) = selector {
             cookie.push('.');
@@ -117,7 +132,8 @@ impl Challenges {
         }
         let (session, nonce) = bytes.split_first_chunk::<16>().ok_or(Code::Nonce)?;
         let (open, mac) = nonce.split_first_chunk::<16>().ok_or(Code::Nonce)?;
-        constant_time::verify_slices_are_equal(&self.mac(session, open, selector), mac).map_err(|_| Code::Nonce)?;
+        let (epoch, wanted) = self.mac(session, open, selector);
+        constant_time::verify_slices_are_equal(&wanted, mac).map_err(|_| Code::Nonce)?;
         let [.., what, e0, e1, e2, e3] = *open;
         let expires = UnixTime(u32::from_be_bytes([e0, e1, e2, e3]).into());
         let version = [Version::V0_2_0, Version::V0_4_0].into_iter().find(|known| known.byte() == what & 0x0f);
@@ -128,18 +144,26 @@ impl Challenges {
             kind: kind.ok_or(Code::Nonce)?,
             expires,
             selector: selector.map(str::to_owned),
+            epoch,
         };
         if now < expires { Ok(pending) } else { Err(Code::Nonce) }
     }
 
-    /// Session and open part have one length each, so what is behind them is the selector.
-    fn mac(&self, session: &[u8], open: &[u8], selector: Option<&str>) -> [u8; 16] {
+    /// The epoch in use, and the MAC under its key. Session and open part have one length each, so what is behind them is
+    /// the selector.
+    fn mac(&self, session: &[u8], open: &[u8], selector: Option<&str>) -> (u64, [u8; 16]) {
         let selector = selector.map(|selector| format!(".{selector}")).unwrap_or_default();
-        let tag = hmac::sign(&self.key, &[DOMAIN, session, open, selector.as_bytes()].concat());
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let tag = hmac::sign(&current.1, &[DOMAIN, session, open, selector.as_bytes()].concat());
         let mut short = [0; 16];
         short.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
-        short
+        (current.0, short)
     }
+}
+
+fn key_of(master: &hmac::Key, epoch: u64) -> hmac::Key {
+    let tag = hmac::sign(master, &[EPOCH, &epoch.to_be_bytes()].concat());
+    hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref())
 }
 
 /// Under what an attested session is kept: not the cookie itself, so that the store does not hold what opens it.
@@ -156,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_challenge_comes_back_once_in_time_and_unchanged() {
-        let challenges = Challenges::new(&Secret::new([7; 32]), 300);
+        let challenges = Challenges::new(&Secret::new([7; 32]), 0, 300);
         let start = UnixTime(1_800_000_000);
         let made = challenges.make(Version::V0_4_0, Kind::Aci, None, start).unwrap();
         let pending = challenges.read(&made.cookie, start).unwrap();
@@ -177,7 +201,12 @@ mod tests {
         for other in [digits.to_owned(), format!("{digits}."), format!("{digits}.bob"), format!("{}.a", made.cookie)] {
             assert_eq!(challenges.read(&other, start), Err(Code::Nonce), "{other}");
         }
-        let restarted = Challenges::new(&Secret::new([8; 32]), 300);
+        let restarted = Challenges::new(&Secret::new([8; 32]), 0, 300);
         assert_eq!(restarted.read(&made.cookie, start), Err(Code::Nonce));
+        challenges.follow(1);
+        assert_eq!(challenges.read(&made.cookie, start), Err(Code::Nonce));
+        let other = Challenges::new(&Secret::new([7; 32]), 1, 300);
+        let made = other.make(Version::V0_4_0, Kind::Aci, None, start).unwrap();
+        assert_eq!(challenges.read(&made.cookie, start).unwrap().epoch, 1);
     }
 }

@@ -4,9 +4,9 @@
 //! keeps under its digest.
 
 use crate::policy::RuleTrace;
+use crate::store::db::Connection;
 use crate::store::{StoreError, rules};
 use claims::HostData;
-use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::Value;
 

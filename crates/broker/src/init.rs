@@ -6,7 +6,7 @@
 
 use crate::keys::{self, Keys, Master};
 use crate::master::Keeping;
-use crate::settings::{self, MasterSource};
+use crate::settings::{self, MasterSource, PostgresTls, StoreSource};
 use crate::store::Store;
 use crate::vault::VaultSettings;
 use claims::Digest256;
@@ -35,6 +35,8 @@ pub struct InitOptions {
     pub master: MasterSource,
     /// The Vault of the settings; names of files are absolute, or relative to the new folder.
     pub vault: Option<VaultSettings>,
+    /// Where the store is. Tables in PostgreSQL are made by the first broker that serves.
+    pub store: StoreSource,
 }
 
 impl Default for InitOptions {
@@ -46,6 +48,7 @@ impl Default for InitOptions {
             crl_absent_reason: None,
             master: MasterSource::File,
             vault: None,
+            store: StoreSource::Sqlite,
         }
     }
 }
@@ -146,7 +149,9 @@ pub fn init(folder: &Path, options: &InitOptions) -> Result<Facts, InitError> {
 
     // The store is made now, so that a folder that cannot hold one is found before anything relies on it.
     let loaded = Keys::with(folder, master).map_err(|error| make_error("the keys", error))?;
-    Store::create(folder, &loaded).map_err(|error| make_error("the store", error))?;
+    if options.store == StoreSource::Sqlite {
+        Store::create(folder, &loaded).map_err(|error| make_error("the store", error))?;
+    }
     write_new(&place(settings::FILE_NAME), text.as_bytes())?;
     Ok(Facts {
         identity: Digest256::of(&identity.subject_public_key_info()),
@@ -258,7 +263,29 @@ fn settings_text(options: &InitOptions) -> Result<String, InitError> {
          # Seconds a challenge may be answered, a session is good, a guest holds its keys without attesting again.\n\
          challenge_seconds = 300\nsession_seconds = 300\nlease_seconds = 300\n\n\
          # Whether evidence must come with a revocation list: \"required\", or \"absent-ok\" with a reason.\n\
-         [revocation]\n{revocation}\n{kept}",
-        options.listen
+         [revocation]\n{revocation}\n{kept}{}",
+        options.listen,
+        store_text(&options.store)
     ))
+}
+
+fn store_text(store: &StoreSource) -> String {
+    let StoreSource::Postgres(postgres) = store else { return String::new() };
+    let text = |value: &str| toml::Value::String(value.to_owned()).to_string();
+    let file = |path: &Option<PathBuf>| path.as_ref().and_then(|path| path.to_str()).map(text);
+    let mut lines = format!(
+        "\n# The database that every broker of this folder's keys uses; the password stands in a file of its own.\n\
+         [store]\nkind = \"postgres\"\nurl = {}\ntls = \"{}\"\n",
+        text(&postgres.url),
+        match postgres.tls {
+            PostgresTls::Verify => "verify",
+            PostgresTls::Off => "off",
+        }
+    );
+    for (name, value) in [("password_file", file(&postgres.password_file)), ("ca_file", file(&postgres.ca_file))] {
+        if let Some(value) = value {
+            lines.push_str(&format!("{name} = {value}\n"));
+        }
+    }
+    lines
 }

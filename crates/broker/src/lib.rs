@@ -51,8 +51,11 @@ pub use intake::signer::{SignError, sign_references};
 pub use keys::{ADMIN_KEY as ADMIN_KEY_FILE, KeysError, identity};
 pub use renewal::{RenewalError, renew_leaf, rotate_token_key};
 pub use serve::{Ready, ServeError, serve};
-pub use settings::{FILE_NAME as SETTINGS_FILE, Limits, LogFormat, MasterSource, Revocation, Settings, SettingsError};
-pub use store::{LogError, StoreError, StoredLog};
+pub use settings::{
+    FILE_NAME as SETTINGS_FILE, Limits, LogFormat, MasterSource, Postgres, PostgresTls, Revocation, Settings,
+    SettingsError, StoreSource,
+};
+pub use store::{DatabaseError, LogError, StoreError, StoredLog};
 pub use token::TokenKeyError;
 pub use upkeep::{Backup, Restored, Rotated, UpkeepError, backup, restore, rewrap_master, rotate_master};
 pub use vault::{KeptInVault, KvEncoding, KvVersion, VaultAuth, VaultError, VaultSettings};

@@ -6,12 +6,12 @@
 
 use crate::path::ResourcePath;
 use crate::store::StoreError;
+use crate::store::db::Connection;
 use crate::store::revocations::{self, Revoked, What};
 use crate::store::rules::{self, Rule};
 use crate::token::Session;
 use claims::HostData;
 use claims::site::Site;
-use rusqlite::Connection;
 use serde_json::Value;
 
 /// Where evidence of each kind says which image runs.

@@ -38,6 +38,8 @@ use tower::ServiceExt;
 const SWEEP_SECONDS: u64 = 60;
 /// Seconds between two looks at the TLS certificate's file.
 const RENEW_SECONDS: u64 = 2;
+/// Seconds between two looks at what other brokers on the same store have changed.
+const FOLLOW_SECONDS: u64 = 2;
 /// Bytes of a head beyond the limit that are still read, to answer with a JSON body.
 const HEAD_MARGIN: usize = 128 << 10;
 /// Members of a head.
@@ -132,12 +134,21 @@ where
     let (stop, stopping) = watch::channel(());
     let tending = app.keeper.clone().map(|keeper| tokio::spawn(Keeper::tend(keeper)));
     let mut renew = tokio::time::interval(Duration::from_secs(RENEW_SECONDS));
+    let mut follow = tokio::time::interval(Duration::from_secs(FOLLOW_SECONDS));
     let mut sweep = tokio::time::interval(Duration::from_secs(SWEEP_SECONDS));
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            _ = sweep.tick() => app.sweep().await,
+            _ = sweep.tick() => {
+                // A database that does not answer must not hold up connections.
+                let app = Arc::clone(&app);
+                tokio::spawn(async move { app.sweep().await });
+            }
+            _ = follow.tick(), if app.store.is_shared() => {
+                let app = Arc::clone(&app);
+                tokio::spawn(async move { app.follow().await });
+            }
             _ = renew.tick() => server.renew().await,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => match places.take() {

@@ -1,5 +1,9 @@
 //! `broker.toml`: what an operator may decide. Unknown keys are errors; whatever weakens the broker is not in the file.
 
+mod store;
+
+pub use store::{Postgres, PostgresTls, StoreSource};
+
 use crate::vault::settings::path;
 use crate::vault::{KeptInVault, VaultSettings};
 use serde::{Deserialize, Serialize};
@@ -33,6 +37,9 @@ pub struct Settings {
     /// Where the master key comes from.
     #[serde(default)]
     pub master: MasterSource,
+    /// Where rules, secrets and the audit log are.
+    #[serde(default)]
+    pub store: StoreSource,
     /// What to do about revocation lists.
     pub revocation: Revocation,
     /// Bounds on what a peer may use.
@@ -198,6 +205,9 @@ impl Settings {
     pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, SettingsError> {
         let mut settings: Self = toml::from_str(text)
             .map_err(|source| SettingsError::Toml { path: folder.join(FILE_NAME), source: Box::new(source) })?;
+        if let StoreSource::Postgres(postgres) = &mut settings.store {
+            postgres.relative_to(folder);
+        }
         settings.collateral = settings.collateral.map(|collateral| folder.join(collateral));
         if let Some(vault) = &mut settings.vault {
             vault.place(folder);
@@ -235,6 +245,9 @@ impl Settings {
             && reason.trim().is_empty()
         {
             return value("revocation.reason", "empty".into(), "why no revocation list is needed");
+        }
+        if let StoreSource::Postgres(postgres) = &self.store {
+            postgres.check()?;
         }
         if self.insecure_http && !(self.dev && self.listen.ip().is_loopback()) {
             return value("insecure_http", self.listen.to_string(), "a development broker on a loopback address");

@@ -22,6 +22,7 @@ use jsonwebtoken::jwk::{
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::sync::{PoisonError, RwLock};
 
 /// The member of a token that is ours.
 const OWN: &str = "confide";
@@ -66,7 +67,7 @@ pub(crate) struct Tokens {
     decoding: DecodingKey,
     /// With `kid`, without certificates.
     jwk: Jwk,
-    previous: Vec<Previous>,
+    previous: RwLock<Vec<Previous>>,
     header: Header,
     issuer: &'static str,
     audience: &'static str,
@@ -106,7 +107,7 @@ impl Tokens {
             Mode::Development => ("confide-broker-development", "confide-development"),
         };
         let encoding = keys.token_key.expose(|der| EncodingKey::from_ec_der(der));
-        Ok(Self { encoding, decoding, jwk, previous: Vec::new(), header, issuer, audience })
+        Ok(Self { encoding, decoding, jwk, previous: RwLock::default(), header, issuer, audience })
     }
 
     /// The public key in use, with its id.
@@ -114,9 +115,9 @@ impl Tokens {
         &self.jwk
     }
 
-    /// Believes tokens of keys of before, till they end.
-    pub(crate) fn with_previous(self, previous: Vec<Previous>) -> Self {
-        Self { previous, ..self }
+    /// Believes tokens of these keys too, till they end: keys of before, and those of other brokers on the same store.
+    pub(crate) fn believe(&self, others: Vec<Previous>) {
+        *self.previous.write().unwrap_or_else(PoisonError::into_inner) = others;
     }
 
     /// What an attestation result made now says of its issuer.
@@ -139,7 +140,8 @@ impl Tokens {
 
     /// The public keys whose tokens are believed now: the one in use, and those of before whose tokens still run.
     pub(crate) fn key_set(&self, now: UnixTime) -> Value {
-        let before = self.previous.iter().filter(|key| now.0 < key.until).map(|key| &key.jwk);
+        let previous = self.previous.read().unwrap_or_else(PoisonError::into_inner);
+        let before = previous.iter().filter(|key| now.0 < key.until).map(|key| &key.jwk);
         let keys: Vec<&Jwk> = std::iter::once(&self.jwk).chain(before).collect();
         json!({ "keys": keys })
     }
@@ -157,7 +159,8 @@ impl Tokens {
         // Time is the broker's own clock, below.
         validation.validate_exp = false;
         let own = std::iter::once(&self.decoding);
-        let before = self.previous.iter().filter(|key| now.0 < key.until).map(|key| &key.decoding);
+        let previous = self.previous.read().unwrap_or_else(PoisonError::into_inner);
+        let before = previous.iter().filter(|key| now.0 < key.until).map(|key| &key.decoding);
         let mut read = own.chain(before).find_map(|key| {
             jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation).ok().map(|read| read.claims)
         });

@@ -8,7 +8,7 @@
 use crate::init::write_new;
 use crate::keys::{self, Keys, KeysError, Master};
 use crate::master::Keeping;
-use crate::settings::{self, Settings, SettingsError};
+use crate::settings::{self, Settings, SettingsError, StoreSource};
 use crate::store::{self, StoreError, StoredLog};
 use claims::{Digest256, UnixTime};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -68,6 +68,9 @@ pub enum UpkeepError {
     /// Nothing wraps the master key that could do so again.
     #[error("only a master key under Vault's transit engine can be wrapped again: `[master]` names another source")]
     NoRewrap,
+    /// The store is not in the folder.
+    #[error("the store is in PostgreSQL: copy the database with pg_dump, and the broker's folder with any tool")]
+    Elsewhere,
     /// No randomness.
     #[error("a new master key cannot be made")]
     Random,
@@ -151,10 +154,10 @@ pub fn rotate_master(folder: &Path, now: UnixTime, from: Option<&Path>) -> Resul
         return Err(UpkeepError::Exists { path: current });
     }
     let keys = Keys::with(folder, old)?;
-    if !store::upkeep::is_of(folder, &keys.master)? {
+    if !store::upkeep::is_of(&settings, &keys.master)? {
         // The store went over to the next key, and then the power went.
         let waiting = if next.exists() { Some(keeping.open(&next)?) } else { None };
-        let fits = waiting.map(|master| store::upkeep::is_of(folder, &master)).transpose()?.unwrap_or(false);
+        let fits = waiting.map(|master| store::upkeep::is_of(&settings, &master)).transpose()?.unwrap_or(false);
         if !fits {
             return Err(StoreError::MasterKey.into());
         }
@@ -169,7 +172,7 @@ pub fn rotate_master(folder: &Path, now: UnixTime, from: Option<&Path>) -> Resul
     // A key of a hardware security module is made where the master key comes there for the first time.
     write(&next, &keeping.seal(&master, from.is_some())?)?;
     sync(folder)?;
-    let (epoch, data_keys) = store::upkeep::rotate(folder, &keys, &master, now)?;
+    let (epoch, data_keys) = store::upkeep::rotate(&settings, &keys, &master, now)?;
     rename(&next, &current)?;
     Ok(Rotated { epoch: Some(epoch), data_keys })
 }
@@ -189,6 +192,10 @@ pub fn rewrap_master(folder: &Path) -> Result<(), UpkeepError> {
 
 /// Writes one consistent copy of a broker's folder to `target`, which must not exist. The broker may run.
 pub fn backup(folder: &Path, target: &Path, what: Backup) -> Result<(), UpkeepError> {
+    let settings_file = folder.join(settings::FILE_NAME);
+    if settings_file.exists() && Settings::load(&settings_file)?.store != StoreSource::Sqlite {
+        return Err(UpkeepError::Elsewhere);
+    }
     let mut files = Vec::new();
     let private: &[&str] = if what == Backup::WithKeys { &PRIVATE } else { &[] };
     for name in PUBLIC.iter().chain(&WRAPPED).chain(private) {

@@ -8,7 +8,7 @@
 use super::protocol::{self, Message, VerifiedInitData};
 use super::refusal::Refusal;
 use super::{Answer, Call, json};
-use crate::app::{App, decision_id};
+use crate::app::{App, CHALLENGE_EPOCH, decision_id};
 use crate::challenge::{Pending, Version, session_id};
 use crate::clock::after;
 use crate::ear::{Ear, Issue, Said};
@@ -19,6 +19,7 @@ use crate::policy::{Appraised, Mode, Question, RuleTrace, decide};
 use crate::rego::Snapshot;
 use crate::revocation::{self, unrevoked};
 use crate::store::audit::{Kind, Log};
+use crate::store::db::Connection;
 use crate::store::revocations::{self, Revoked, What};
 use crate::store::{StoreError, leases, rules, sessions};
 use crate::token::{Session, session_end};
@@ -29,7 +30,6 @@ use claims::kbs::{Challenge, Request, TeeKey, Token};
 use claims::nvgpu::GoldenMeasurements;
 use claims::site::Site;
 use claims::{Code, Digest256, UnixTime};
-use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -295,6 +295,10 @@ impl Settle {
             let words = revocation::words(revoked.what);
             self.facts.revoked = Some(revoked);
             return self.refuse(connection, Code::Revoked, words);
+        }
+        // Another broker on the same store may have ended the challenges of this epoch.
+        if sessions::number(connection, CHALLENGE_EPOCH)? != self.pending.epoch {
+            return self.refuse(connection, Code::Nonce, words(Code::Nonce));
         }
         if !sessions::take(connection, &self.pending.nonce, self.pending.expires)? {
             return self.refuse(connection, Code::Nonce, words(Code::Nonce));

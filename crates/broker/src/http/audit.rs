@@ -12,6 +12,7 @@ use super::{Access, Answer, Call, Table, json, resource};
 use crate::app::App;
 use crate::ledger::{Kept, Stored, chain_text};
 use crate::store::audit::{self, Kind};
+use crate::store::db::Connection;
 use crate::store::sessions;
 use axum::http::StatusCode;
 use claims::Code;
@@ -79,7 +80,10 @@ async fn head(app: Arc<App>, _: Admin, call: Call) -> Answer {
 
 async fn verify(app: Arc<App>, _: Admin, _: Call) -> Answer {
     let log = Arc::clone(&app.store.audit);
-    let walk = move |connection: &_| log.reader().verify(connection, &Kept::default());
+    let walk = move |connection: &Connection| {
+        let state = connection.unchecked_transaction()?;
+        log.reader().verify(&state, &Kept::default())
+    };
     json(StatusCode::OK, &app.store.read(walk).await?)
 }
 

@@ -13,12 +13,12 @@ use crate::path::ResourcePath;
 use crate::rego::snapshot::{CLASSES, Policy};
 use crate::rego::{Use, cases};
 use crate::settings::{self, Settings};
+use crate::store::db::Connection;
 use crate::store::policies::{self, Stored};
 use crate::store::secrets::{self, Vault};
 use crate::store::{Store, StoreError, audit, references, revocations};
 use crate::upkeep::{UpkeepError, take};
 use claims::UnixTime;
-use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -56,8 +56,8 @@ pub async fn import_trustee(
     let _in_use = take(folder)?;
     let found = trustee::read(source).map_err(|error| UpkeepError::File { path: source.to_owned(), source: error })?;
     let settings = Settings::load(&folder.join(settings::FILE_NAME))?;
-    let keys = Keys::load(folder, &settings.master)?;
-    let store = Store::open(folder, &keys)?;
+    let keys = Keys::load(folder, &settings)?;
+    let store = Store::open(&settings, &keys)?;
     let vault = Arc::clone(&store.vault);
     if dry_run {
         return Ok(store.read(move |connection| Import::new(connection, &vault, now, false).run(&found)).await?);

@@ -3,12 +3,12 @@
 use super::engine::{Program, References};
 use super::release::PathForm;
 use super::{Use, shipped};
+use crate::store::db::Connection;
 use crate::store::policies::{self, Stored};
 use crate::store::revocations::{self, What};
 use crate::store::{Store, StoreError, references, sessions};
 use crate::verify::Kind;
 use claims::UnixTime;
-use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -148,10 +148,15 @@ impl Policies {
         Ok(Self { current: RwLock::new(Arc::new(snapshot)) })
     }
 
-    /// The snapshot in force now; read anew when a reference value has expired since.
+    /// The snapshot in force now; read anew when a reference value has expired since, or another broker on the same store
+    /// has changed something.
     pub(crate) async fn now(&self, store: &Store, now: UnixTime) -> Result<Arc<Snapshot>, StoreError> {
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
-        if now.0 < current.until { Ok(current) } else { self.reload(store, now).await }
+        let changed = match store.is_shared() {
+            true => store.read(|connection| sessions::number(connection, EPOCH)).await? != current.epoch,
+            false => false,
+        };
+        if now.0 < current.until && !changed { Ok(current) } else { self.reload(store, now).await }
     }
 
     /// Reads the store again.

@@ -6,11 +6,11 @@
 //! *Does not check* a rollback of the whole database: who keeps heads elsewhere compares them.
 
 use super::StoreError;
+use super::db::{Connection, OptionalExtension, Params, Row, params};
 use crate::keys::Keys;
 use crate::ledger::merkle::{Edge, consistency_proof, inclusion_proof, leaf_hash};
 use crate::ledger::{Auditor, Authority, Bad, Head, Kept, Receipt, Signer, Stored, Verdict};
 use claims::{Digest256, UnixTime};
-use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -75,10 +75,11 @@ impl Log {
     }
 
     /// Refuses a log whose edge is not under its newest head: its entries would be signed anew, whatever they are now.
-    pub(super) fn resume(&self, connection: &Connection) -> Result<(), StoreError> {
+    /// The head.
+    pub(super) fn resume(&self, connection: &Connection) -> Result<Head, StoreError> {
         let (head, edge) = (self.reader.head(connection)?, edge(connection)?);
         if head == (Head { size: edge.size(), root: edge.root() }) {
-            return Ok(());
+            return Ok(head);
         }
         Err(StoreError::Damaged { what: "audit log: it differs from its signed head" })
     }
@@ -117,12 +118,15 @@ impl Log {
     }
 
     /// Signs a head over what was appended since the last one. Called before each commit, so that a group of decisions
-    /// costs one signature, and none is on disk without one.
-    pub(super) fn settle(&self, connection: &Connection) -> Result<(), StoreError> {
+    /// costs one signature, and none is on disk without one. The head that stands then.
+    pub(super) fn settle(&self, connection: &Connection) -> Result<Head, StoreError> {
         let edge = edge(connection)?;
         let signed: Option<i64> =
             connection.prepare_cached("SELECT max(size) FROM audit_heads")?.query_row([], |row| row.get(0))?;
-        if signed == Some(edge.size().cast_signed()) { Ok(()) } else { self.sign(connection, &edge) }
+        if signed != Some(edge.size().cast_signed()) {
+            self.sign(connection, &edge)?;
+        }
+        Ok(Head { size: edge.size(), root: edge.root() })
     }
 
     /// What reads the log.
@@ -171,26 +175,23 @@ impl Reader {
         Ok(Receipt::new(&entry.decision, index, leaf, proof, self.authority.text(&head, &signature)))
     }
 
-    /// Walks the whole log.
+    /// Walks the whole log, in pages: the caller sees to it that they are of one state.
     pub(crate) fn verify(&self, connection: &Connection, kept: &Kept) -> Result<Verdict, StoreError> {
-        let mut statement = connection.prepare("SELECT size, root, signature FROM audit_heads ORDER BY size")?;
-        let mut heads = statement.query([])?;
-        let mut next_head = heads.next()?.map(read_head).transpose()?;
+        let mut heads = Pages::new(connection, HEADS, read_head);
+        let mut entries = Pages::new(connection, ENTRIES, read);
+        let mut next_head = heads.next(|(head, _)| head.size)?;
         let mut newest = None;
         let mut auditor = Auditor::new(kept);
-        let mut statement =
-            connection.prepare("SELECT sequence, kind, decision, body, leaf FROM audit ORDER BY sequence")?;
-        let mut rows = statement.query([])?;
         let mut so_far = Ok(());
         while so_far.is_ok() {
             while let Some((head, signature)) = next_head.take_if(|(head, _)| head.size <= auditor.entries()) {
                 so_far = so_far.and_then(|()| self.check(&mut auditor, &head, &signature));
                 newest = Some(head);
-                next_head = heads.next()?.map(read_head).transpose()?;
+                next_head = heads.next(|(head, _)| head.size)?;
             }
             if so_far.is_ok() {
-                let Some(row) = rows.next()? else { break };
-                so_far = auditor.stored(&read(row)?);
+                let Some(entry) = entries.next(|entry| entry.sequence)? else { break };
+                so_far = auditor.stored(&entry);
             }
         }
         while let Some((head, signature)) = next_head {
@@ -198,7 +199,7 @@ impl Reader {
             if self.authority.verify_bare(&head, &signature).is_ok() {
                 newest = Some(head);
             }
-            next_head = heads.next()?.map(read_head).transpose()?;
+            next_head = heads.next(|(head, _)| head.size)?;
         }
         Ok(auditor.finish(newest.as_ref(), so_far))
     }
@@ -221,6 +222,50 @@ impl Reader {
         self.authority.verify_bare(&head, &signature).map_err(|_| damaged())?;
         Ok((head, signature))
     }
+}
+
+/// The heads in order of their sizes, and the entries in that of their numbers: a page behind one of them.
+const HEADS: &str = "SELECT size, root, signature FROM audit_heads WHERE size > ? ORDER BY size LIMIT ?";
+const ENTRIES: &str =
+    "SELECT sequence, kind, decision, body, leaf FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?";
+/// Rows of a page.
+const PAGE: u32 = 500;
+
+/// A walk over a table, a page at a time.
+struct Pages<'c, T> {
+    connection: &'c Connection,
+    query: &'static str,
+    read: fn(&Row) -> Result<T, StoreError>,
+    page: std::collections::VecDeque<T>,
+    /// Where the next page begins; none behind the last one.
+    behind: Option<i64>,
+}
+
+impl<'c, T> Pages<'c, T> {
+    fn new(connection: &'c Connection, query: &'static str, read: fn(&Row) -> Result<T, StoreError>) -> Self {
+        Self { connection, query, read, page: std::collections::VecDeque::new(), behind: Some(i64::MIN) }
+    }
+
+    fn next(&mut self, number: impl Fn(&T) -> u64) -> Result<Option<T>, StoreError> {
+        if let (true, Some(behind)) = (self.page.is_empty(), self.behind) {
+            let mut statement = self.connection.prepare_cached(self.query)?;
+            let mut rows = statement.query(params![behind, PAGE])?;
+            while let Some(row) = rows.next()? {
+                self.page.push_back((self.read)(row)?);
+            }
+            self.behind = self.page.back().map(|last| number(last).cast_signed());
+        }
+        Ok(self.page.pop_front())
+    }
+}
+
+/// Whether this head was signed in the log that is there now.
+pub(super) fn holds(connection: &Connection, head: &Head) -> Result<bool, StoreError> {
+    let root: Option<[u8; 32]> = connection
+        .prepare_cached("SELECT root FROM audit_heads WHERE size = ?")?
+        .query_row([head.size.cast_signed()], |row| row.get(0))
+        .optional()?;
+    Ok(root == Some(head.root.0))
 }
 
 /// Entries from `first` on, in order.
@@ -266,26 +311,30 @@ fn edge(connection: &Connection) -> Result<Edge, StoreError> {
 
 fn keep_edge(connection: &Connection, edge: &Edge) -> Result<(), StoreError> {
     connection
-        .prepare_cached("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2")?
+        .prepare_cached("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2")?
         .execute(params![EDGE, edge.to_bytes()])?;
     Ok(())
 }
 
 /// The node of a complete subtree.
 fn node(connection: &Connection, level: u32, place: u64) -> Result<Digest256, StoreError> {
-    let (query, values) = match level {
-        0 => ("SELECT leaf FROM audit WHERE sequence = ?1 + ?2 + 1", params![level, place.cast_signed()]),
-        _ => ("SELECT hash FROM audit_nodes WHERE level = ?1 AND place = ?2", params![level, place.cast_signed()]),
+    let hash = match level {
+        0 => connection
+            .prepare_cached("SELECT leaf FROM audit WHERE sequence = ?")?
+            .query_row([place.saturating_add(1).cast_signed()], |row| row.get(0)),
+        _ => connection
+            .prepare_cached("SELECT hash FROM audit_nodes WHERE level = ? AND place = ?")?
+            .query_row(params![level, place.cast_signed()], |row| row.get(0)),
     };
-    let hash = connection.prepare_cached(query)?.query_row(values, |row| row.get(0)).optional()?;
+    let hash = hash.optional()?;
     hash.map(Digest256).ok_or(StoreError::Damaged { what: "node of the audit log" })
 }
 
-fn read_head(row: &rusqlite::Row<'_>) -> Result<(Head, Vec<u8>), StoreError> {
+fn read_head(row: &Row) -> Result<(Head, Vec<u8>), StoreError> {
     Ok((Head { size: row.get::<_, i64>(0)?.cast_unsigned(), root: Digest256(row.get(1)?) }, row.get(2)?))
 }
 
-fn read(row: &rusqlite::Row<'_>) -> Result<Stored, StoreError> {
+fn read(row: &Row) -> Result<Stored, StoreError> {
     Ok(Stored {
         sequence: row.get::<_, i64>(0)?.cast_unsigned(),
         kind: row.get(1)?,
@@ -295,7 +344,7 @@ fn read(row: &rusqlite::Row<'_>) -> Result<Stored, StoreError> {
     })
 }
 
-fn collect(connection: &Connection, query: &str, values: impl rusqlite::Params) -> Result<Vec<Stored>, StoreError> {
+fn collect(connection: &Connection, query: &str, values: impl Params) -> Result<Vec<Stored>, StoreError> {
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query(values)?;
     let mut out = Vec::new();

@@ -2,8 +2,8 @@
 //! promised.
 
 use super::StoreError;
+use super::db::{Connection, params};
 use claims::UnixTime;
-use rusqlite::{Connection, params};
 
 /// Report ids of other guests that hold `resource` now.
 pub(crate) fn others(
@@ -29,7 +29,8 @@ pub(crate) fn hold(
     connection
         .prepare_cached(
             "INSERT INTO leases (resource, report_id, until) VALUES (?1, ?2, ?3)
-             ON CONFLICT DO UPDATE SET until = max(until, ?3)",
+             ON CONFLICT (resource, report_id) DO UPDATE
+             SET until = CASE WHEN leases.until < ?3 THEN ?3 ELSE leases.until END",
         )?
         .execute(params![resource, report_id, until.0.cast_signed()])?;
     Ok(())
@@ -43,6 +44,6 @@ pub(crate) fn renew(
     until: UnixTime,
 ) -> Result<usize, StoreError> {
     Ok(connection
-        .prepare_cached("UPDATE leases SET until = max(until, ?) WHERE report_id = ? AND until >= ?")?
+        .prepare_cached("UPDATE leases SET until = CASE WHEN until < ?1 THEN ?1 ELSE until END WHERE report_id = ?2 AND until >= ?3")?
         .execute(params![until.0.cast_signed(), report_id, now.0.cast_signed()])?)
 }

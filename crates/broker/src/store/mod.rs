@@ -1,13 +1,17 @@
-//! The embedded store: SQLite, one writing thread that groups transactions, a few reading connections.
+//! The store: SQLite in the broker's folder, or a PostgreSQL database that several brokers share; one writing thread that
+//! groups transactions, a few reading connections.
 //!
 //! *Takes* work as closures; what one closure writes becomes durable together, or not at all.
 //! *Guarantees* that a caller learns of success only after the transaction is on disk.
 //! *Does not check* who asks.
 
 pub(crate) mod audit;
+pub(crate) mod db;
+mod dialect;
 pub(crate) mod leases;
 mod offline;
 pub(crate) mod policies;
+mod postgres;
 pub(crate) mod references;
 pub(crate) mod revocations;
 pub(crate) mod rules;
@@ -16,34 +20,70 @@ mod schema_admin;
 mod schema_policy;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
+mod shared;
 pub(crate) mod signers;
 pub(crate) mod token_keys;
 pub(crate) mod upkeep;
+mod writer;
 
+pub use db::DatabaseError;
 pub use offline::{LogError, StoredLog};
 
 use crate::keys::Keys;
 use crate::ledger::LedgerError;
-use rusqlite::{Connection, OpenFlags};
+use crate::settings::{Settings, StoreSource};
+use db::Connection;
+use postgres::{Link, Purpose};
+use rusqlite::OpenFlags;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
+use writer::{Failure, Job, Writer};
 
 pub(crate) const FILE_NAME: &str = "broker.sqlite";
-/// Pieces of work that one commit may carry.
-const GROUP: usize = 64;
 /// Work that may wait for the writer before callers are refused.
 const QUEUE: usize = 1024;
 /// Reading connections that are kept.
 const READERS: usize = 4;
+/// How long a reader waits for one of the connections to PostgreSQL.
+const TURN: Duration = Duration::from_secs(5);
 
 /// Why the store did not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// SQLite says no.
+    /// The database says no.
     #[error("the database refused")]
-    Sqlite(#[from] rusqlite::Error),
+    Database(#[from] DatabaseError),
+    /// The database cannot be reached; it is tried again by itself.
+    #[error("the database cannot be used now, and will be tried again: {reason}")]
+    Gone {
+        /// Why.
+        reason: String,
+    },
+    /// The database holds something else.
+    #[error("the database holds other tables: give the broker a database or a schema of its own")]
+    Foreign,
+    /// Brokers run on the database.
+    #[error("brokers run on the database: end all of them first")]
+    Replicas,
+    /// A command has the database for itself.
+    #[error("a command has the database for itself: start the broker when that has ended")]
+    Alone,
+    /// The certificates of the database's authority cannot be used.
+    #[error("{} does not hold certificates (PEM) of an authority", path.display())]
+    Authority {
+        /// File.
+        path: PathBuf,
+    },
+    /// The database is not the one that was written to.
+    #[error(
+        "the database went back, or is another one: it does not hold the audit log's first {entries} entries as this broker committed them"
+    )]
+    WentBack {
+        /// Entries known.
+        entries: u64,
+    },
     /// The file has another schema.
     #[error("the database has schema {got}, this program reads schema {wanted}: use the program that made it")]
     Schema {
@@ -78,21 +118,58 @@ pub enum StoreError {
     Make(#[source] std::io::Error),
 }
 
-type Reply = Box<dyn FnOnce(Option<String>) + Send>;
-type Job = Box<dyn FnOnce(&Connection) -> Reply + Send>;
+/// Where the database is.
+#[derive(Clone)]
+enum Source {
+    Sqlite(PathBuf),
+    Postgres(Arc<Link>),
+}
+
+impl Source {
+    fn of(settings: &Settings) -> Result<Self, StoreError> {
+        match &settings.store {
+            StoreSource::Sqlite => Ok(Self::Sqlite(settings.folder.join(FILE_NAME))),
+            StoreSource::Postgres(postgres) => Ok(Self::Postgres(Arc::new(Link::new(postgres)?))),
+        }
+    }
+
+    /// A connection that cannot write.
+    fn open(&self, purpose: Purpose) -> Result<Connection, StoreError> {
+        match self {
+            Self::Sqlite(path) => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let connection = rusqlite::Connection::open_with_flags(path, flags).map_err(DatabaseError::from)?;
+                connection.busy_timeout(Duration::from_secs(5)).map_err(DatabaseError::from)?;
+                steady(&connection).map_err(DatabaseError::from)?;
+                Ok(Connection::sqlite(connection))
+            }
+            Self::Postgres(link) => Ok(Connection::postgres(link.connect(purpose)?)),
+        }
+    }
+
+    /// A connection that no broker may run beside; over a folder its lock sees to that.
+    fn open_alone(&self) -> Result<Connection, StoreError> {
+        match self {
+            Self::Sqlite(path) => open_for_writing(path),
+            Self::Postgres(link) => shared::open_alone(link),
+        }
+    }
+}
 
 /// Handle to the store; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store {
-    path: PathBuf,
+    source: Source,
     writer: mpsc::SyncSender<Job>,
     readers: Arc<Mutex<Vec<Connection>>>,
+    /// Places for reading connections, where they are few.
+    places: Option<Arc<Semaphore>>,
     pub(crate) audit: Arc<audit::Log>,
     pub(crate) vault: Arc<secrets::Vault>,
 }
 
 impl Store {
-    /// Makes an empty store.
+    /// Makes an empty store in the folder.
     pub(crate) fn create(folder: &Path, keys: &Keys) -> Result<(), StoreError> {
         let path = folder.join(FILE_NAME);
         // SQLite gives its side files the mode of the main file, so the main file is made first, closed to others.
@@ -102,30 +179,42 @@ impl Store {
         };
         made.map_err(StoreError::Make)?;
         let connection = open_for_writing(&path)?;
+        connection.execute_batch("BEGIN IMMEDIATE")?;
         schema::create(&connection)?;
-        schema_policy::ensure(&connection)?;
-        schema_admin::ensure(&connection)?;
+        connection.execute_batch("COMMIT")?;
+        later_tables(&connection)?;
         secrets::begin(&connection, &keys.master)?;
         audit::Log::new(keys)?.begin(&connection)
     }
 
-    /// Opens the store and starts its writer.
-    pub(crate) fn open(folder: &Path, keys: &Keys) -> Result<Self, StoreError> {
-        let path = folder.join(FILE_NAME);
-        let connection = open_for_writing(&path)?;
-        schema::check(&connection)?;
-        schema_policy::ensure(&connection)?;
-        schema_admin::ensure(&connection)?;
-        let audit = Arc::new(audit::Log::new(keys)?);
-        audit.resume(&connection)?;
+    /// Opens the store and starts its writer. An empty PostgreSQL database gets its tables.
+    pub(crate) fn open(settings: &Settings, keys: &Keys) -> Result<Self, StoreError> {
+        let source = Source::of(settings)?;
+        let (connection, places) = match &source {
+            Source::Sqlite(path) => {
+                let connection = open_for_writing(path)?;
+                schema::check(&connection)?;
+                later_tables(&connection)?;
+                (connection, None)
+            }
+            Source::Postgres(link) => (shared::open(link, keys)?, Some(Arc::new(Semaphore::new(READERS)))),
+        };
         let vault = Arc::new(secrets::Vault::open_store(&connection, &keys.master)?);
-        let log = Arc::clone(&audit);
+        let audit = Arc::new(audit::Log::new(keys)?);
+        let known = Some(audit.resume(&connection)?);
+        let (log, vault_too) = (Arc::clone(&audit), Arc::clone(&vault));
+        let thread = Writer { source: source.clone(), connection: Some(connection), log, vault: vault_too, known };
         let (writer, jobs) = mpsc::sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || write_groups(&connection, &log, &jobs))
+            .spawn(move || thread.run(&jobs))
             .map_err(StoreError::Make)?;
-        Ok(Self { path, writer, readers: Arc::default(), audit, vault })
+        Ok(Self { source, writer, readers: Arc::default(), places, audit, vault })
+    }
+
+    /// Whether other brokers use the store as well.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.source, Source::Postgres(_))
     }
 
     /// Runs `work` in a transaction and returns once that is durable.
@@ -136,11 +225,14 @@ impl Store {
     {
         let (answer, result) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            let outcome = in_savepoint(connection, work);
-            Box::new(move |failure: Option<String>| {
-                let outcome = match failure {
-                    None => outcome,
-                    Some(reason) => outcome.and(Err(StoreError::Commit(reason))),
+            let outcome = connection.map(|connection| in_savepoint(connection, work));
+            Box::new(move |failure: Option<Failure>| {
+                let outcome = match (outcome, failure) {
+                    // The work's own error says more than that of its group.
+                    (Some(Err(error)), _) => Err(error),
+                    (_, Some(failure)) => Err(failure.into()),
+                    (Some(Ok(value)), None) => Ok(value),
+                    (None, None) => Err(StoreError::Closed),
                 };
                 // The caller may have gone away; what was committed stays.
                 let _ = answer.send(outcome);
@@ -159,21 +251,27 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let (path, readers) = (self.path.clone(), Arc::clone(&self.readers));
+        let place = match &self.places {
+            None => None,
+            Some(places) => {
+                let turn = tokio::time::timeout(TURN, Arc::clone(places).acquire_owned());
+                Some(turn.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?)
+            }
+        };
+        let (source, readers) = (self.source.clone(), Arc::clone(&self.readers));
         let task = tokio::task::spawn_blocking(move || {
-            let kept = readers.lock().ok().and_then(|mut kept| kept.pop());
+            let _place = place;
+            let mut kept = readers.lock().ok().and_then(|mut kept| kept.pop());
+            while kept.as_ref().is_some_and(Connection::is_lost) {
+                kept = readers.lock().ok().and_then(|mut kept| kept.pop());
+            }
             let connection = match kept {
                 Some(connection) => connection,
-                None => {
-                    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                    let connection = Connection::open_with_flags(&path, flags)?;
-                    connection.busy_timeout(Duration::from_secs(5))?;
-                    steady(&connection)?;
-                    connection
-                }
+                None => source.open(Purpose::Read)?,
             };
             let outcome = work(&connection);
-            if let Ok(mut kept) = readers.lock()
+            if !connection.is_lost()
+                && let Ok(mut kept) = readers.lock()
                 && kept.len() < READERS
             {
                 kept.push(connection);
@@ -184,22 +282,31 @@ impl Store {
     }
 }
 
+/// Tables that came after the first ones: made when they are not there, so older stores get them on opening.
+fn later_tables(connection: &Connection) -> Result<(), StoreError> {
+    schema_policy::ensure(connection)?;
+    schema_admin::ensure(connection)
+}
+
 fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    // FULL: a decision whose answer was sent must survive a power cut.
-    connection.pragma_update(None, "synchronous", "full")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "secure_delete", true)?;
-    steady(&connection)?;
-    Ok(connection)
+    let open = || -> Result<_, rusqlite::Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        // FULL: a decision whose answer was sent must survive a power cut.
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "secure_delete", true)?;
+        steady(&connection)?;
+        Ok(connection)
+    };
+    Ok(Connection::sqlite(open().map_err(DatabaseError::from)?))
 }
 
 /// Statements are compiled once: without the planner's guarantee SQLite compiles many of them again for each value that is
 /// bound ("SQLITE_DBCONFIG_ENABLE_QPSG").
-fn steady(connection: &Connection) -> Result<(), StoreError> {
+fn steady(connection: &rusqlite::Connection) -> Result<(), rusqlite::Error> {
     connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
@@ -211,43 +318,28 @@ fn in_savepoint<T>(
 ) -> Result<T, StoreError> {
     let run = |sql| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
     run("SAVEPOINT work")?;
-    let outcome = work(connection);
+    let outcome = work(connection).and_then(|value| {
+        run("RELEASE work")?;
+        Ok(value)
+    });
     if outcome.is_err() {
         run("ROLLBACK TO work")?;
+        run("RELEASE work")?;
     }
-    run("RELEASE work")?;
     outcome
 }
 
-/// Takes what waits, up to [`GROUP`] pieces, and commits it at once: under load one flush to disk serves many callers.
-fn write_groups(connection: &Connection, log: &audit::Log, jobs: &mpsc::Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let mut replies = Vec::new();
-        let mut failure = connection.execute_batch("BEGIN IMMEDIATE").err().map(StoreError::from);
-        let mut next = Some(first);
-        while let Some(job) = next {
-            // Without a transaction the work must not run at all: its savepoint alone would commit.
-            if failure.is_some() {
-                drop(job);
-            } else {
-                replies.push(job(connection));
-            }
-            next = if replies.len() < GROUP { jobs.try_recv().ok() } else { None };
+/// An error with its causes, for logs and for callers in this crate.
+pub(crate) fn refusal_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some say their cause themselves.
+        if !words.ends_with(&text) {
+            words = format!("{words}: {text}");
         }
-        if failure.is_none() {
-            let settled = log.settle(connection);
-            failure = settled.and_then(|()| Ok(connection.execute_batch("COMMIT")?)).err();
-        }
-        if let Some(error) = &failure {
-            tracing::error!(%error, "the store could not commit");
-            let _ = connection.execute_batch("ROLLBACK");
-        }
-        let failure = failure.map(|error| match error {
-            StoreError::Sqlite(error) => error.to_string(),
-            other => other.to_string(),
-        });
-        for reply in replies {
-            reply(failure.clone());
-        }
+        cause = error.source();
     }
+    words
 }

@@ -5,11 +5,13 @@
 //! *Does not check* that the folder is the newest: heads that were kept elsewhere tell.
 
 use super::audit::{self, Reader};
-use super::{FILE_NAME, StoreError, schema};
+use super::db::Connection;
+use super::postgres::Purpose;
+use super::{FILE_NAME, Source, StoreError, schema};
 use crate::keys::{self, KeysError};
 use crate::ledger::{Authority, Kept, LedgerError, Receipt, Verdict, chain_text, export_header};
+use crate::settings::{self, Settings, SettingsError};
 use claims::Digest256;
-use rusqlite::{Connection, OpenFlags};
 use rustls::pki_types::CertificateDer;
 use std::path::Path;
 
@@ -25,12 +27,15 @@ pub enum LogError {
     /// They are not of the pinned identity, or a kept head is not of this log.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The settings, which say where the database is, cannot be read.
+    #[error("the broker's settings cannot be used")]
+    Settings(#[from] SettingsError),
     /// The database cannot be read.
     #[error("the broker's store cannot be read")]
     Store(#[from] StoreError),
 }
 
-/// The log in a broker's folder.
+/// The log of a broker's folder: in it, or in the database that its settings name.
 pub struct StoredLog {
     connection: Connection,
     reader: Reader,
@@ -40,20 +45,19 @@ pub struct StoredLog {
 impl StoredLog {
     /// Whether `folder` holds a log at all.
     pub fn is_in(folder: &Path) -> bool {
-        folder.join(FILE_NAME).is_file()
+        matches!(source(folder), Ok(Source::Postgres(_))) || folder.join(FILE_NAME).is_file()
     }
 
     /// Opens the log of `folder`, which must be the broker's with this identity.
     pub fn open(folder: &Path, pinned: Digest256) -> Result<Self, LogError> {
         let chain = keys::audit_chain(folder)?;
         let authority = Authority::attested(pinned, &chain)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let source = source(folder)?;
         let open = || -> Result<Connection, StoreError> {
-            let connection = Connection::open_with_flags(folder.join(FILE_NAME), flags)?;
-            connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            let connection = source.open(Purpose::ReadSlowly)?;
             schema::check(&connection)?;
             // One state of the database, however long reading takes and whatever the broker writes meanwhile.
-            connection.execute_batch("BEGIN")?;
+            connection.begin_reading()?;
             Ok(connection)
         };
         Ok(Self { connection: open()?, reader: Reader { authority }, chain })
@@ -88,5 +92,14 @@ impl StoredLog {
         let Some(entry) = audit::decision(&self.connection, decision)? else { return Ok(None) };
         let receipt = self.reader.receipt(&self.connection, &entry)?.with_certificates(&self.chain);
         Ok(Some(receipt.with_entry(entry.body)))
+    }
+}
+
+/// A folder without settings holds its store.
+fn source(folder: &Path) -> Result<Source, LogError> {
+    let path = folder.join(settings::FILE_NAME);
+    match path.exists() {
+        true => Ok(Source::of(&Settings::load(&path)?)?),
+        false => Ok(Source::Sqlite(folder.join(FILE_NAME))),
     }
 }

@@ -1,10 +1,10 @@
 //! Policies: every version is kept; one of each name is in force, or none.
 
+use super::db::{Connection, DatabaseError, OptionalExtension, Row, params};
 use super::{StoreError, sessions};
 use crate::rego::Use;
 use crate::rego::snapshot::EPOCH;
 use claims::UnixTime;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// One version of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(crate) fn set(
         .execute(params![name, version, used_for.name(), prefix, now.0.cast_signed(), body])?;
     connection
         .prepare_cached(
-            "INSERT INTO policy_current (name, version) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET version = ?2",
+            "INSERT INTO policy_current (name, version) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET version = ?2",
         )?
         .execute(params![name, version])?;
     changed(connection)?;
@@ -98,7 +98,7 @@ pub(super) fn changed(connection: &Connection) -> Result<(), StoreError> {
     sessions::set_number(connection, EPOCH, epoch.saturating_add(1))
 }
 
-fn read(row: &Row<'_>) -> Result<Result<Stored, StoreError>, rusqlite::Error> {
+fn read(row: &Row) -> Result<Result<Stored, StoreError>, DatabaseError> {
     let used_for: String = row.get(2)?;
     let Some(used_for) = Use::parse(&used_for) else { return Ok(Err(StoreError::Damaged { what: "policy" })) };
     Ok(Ok(Stored {

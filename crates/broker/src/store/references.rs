@@ -1,9 +1,9 @@
 //! Reference values: one row for each value of a name, so that adding one touches no other.
 
+use super::db::{Connection, OptionalExtension, params};
 use super::{StoreError, policies};
 use crate::rego::engine::References;
 use claims::{Digest256, UnixTime};
-use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ pub(crate) fn add(connection: &Connection, entry: &Entry) -> Result<bool, StoreE
     connection
         .prepare_cached(
             "INSERT INTO reference_values (id, name, value, single, added, expires) VALUES (?, ?, ?, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET single = excluded.single, expires = excluded.expires",
+             ON CONFLICT (id) DO UPDATE SET single = excluded.single, expires = excluded.expires",
         )?
         .execute(params![
             entry.id.0,

@@ -1,8 +1,8 @@
 //! What an administrator revoked: one row for each thing, with the reason; a lifted one keeps its row.
 
+use super::db::{Connection, DatabaseError, OptionalExtension, Row, params};
 use super::{StoreError, policies};
 use claims::{Digest256, UnixTime};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 /// What can be revoked.
@@ -147,7 +147,7 @@ pub(crate) fn of_text(connection: &Connection, name: &str, body: &str) -> Result
     first(connection, &things)
 }
 
-fn read(row: &Row<'_>) -> Result<Result<Revoked, StoreError>, rusqlite::Error> {
+fn read(row: &Row) -> Result<Result<Revoked, StoreError>, DatabaseError> {
     let what: String = row.get(1)?;
     let Some(what) = What::parse(&what) else { return Ok(Err(StoreError::Damaged { what: "revocation" })) };
     Ok(Ok(Revoked {

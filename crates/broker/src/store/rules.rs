@@ -1,9 +1,9 @@
 //! Release rules: one per `reference.json`, named by the digest of its canonical form.
 
 use super::StoreError;
+use super::db::{Connection, OptionalExtension, Params, params};
 use claims::reference::Reference;
 use claims::{ChipId, Digest256, HostData, UnixTime};
-use rusqlite::{Connection, OptionalExtension, params};
 
 /// A rule as the policy sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub(crate) fn site(connection: &Connection, host_data: &HostData) -> Result<Opti
         .optional()?)
 }
 
-fn select(connection: &Connection, query: &str, values: impl rusqlite::Params) -> Result<Vec<Rule>, StoreError> {
+fn select(connection: &Connection, query: &str, values: impl Params) -> Result<Vec<Rule>, StoreError> {
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query(values)?;
     let mut out = Vec::new();
@@ -107,7 +107,7 @@ fn select(connection: &Connection, query: &str, values: impl rusqlite::Params) -
         out.push(Rule {
             id: Digest256(row.get(0)?),
             added: row.get::<_, i64>(1)?.cast_unsigned(),
-            reference: Reference::parse(row.get_ref(2)?.as_bytes().map_err(|_| damaged())?).map_err(|_| damaged())?,
+            reference: Reference::parse(row.get::<_, String>(2)?.as_bytes()).map_err(|_| damaged())?,
             chip: match chip {
                 None => None,
                 Some(bytes) => Some(ChipId::from_slice(&bytes).ok_or_else(damaged)?),

@@ -1,7 +1,7 @@
 //! Tables, and the version they have.
 
-use super::StoreError;
-use rusqlite::Connection;
+use super::db::Connection;
+use super::{StoreError, sessions};
 
 /// Version of the tables below.
 const VERSION: i64 = 2;
@@ -25,17 +25,24 @@ CREATE TABLE leases (
     PRIMARY KEY (resource, report_id)) STRICT, WITHOUT ROWID;
 ";
 
+/// Where PostgreSQL keeps the version; SQLite has a place of its own for it.
+const NAME: &str = "schema";
+
+/// In the caller's transaction.
 pub(super) fn create(connection: &Connection) -> Result<(), StoreError> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
     for tables in [TABLES, super::secrets::TABLES, super::audit::TABLES] {
         connection.execute_batch(tables)?;
     }
-    connection.execute_batch("COMMIT")?;
-    connection.pragma_update(None, "user_version", VERSION)?;
-    Ok(())
+    match connection.session() {
+        None => Ok(connection.execute_batch(&format!("PRAGMA user_version = {VERSION}"))?),
+        Some(_) => sessions::set_number(connection, NAME, VERSION.cast_unsigned()),
+    }
 }
 
 pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
-    let got: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let got: i64 = match connection.session() {
+        None => connection.query_row("PRAGMA user_version", [], |row| row.get(0))?,
+        Some(_) => sessions::number(connection, NAME)?.cast_signed(),
+    };
     if got == VERSION { Ok(()) } else { Err(StoreError::Schema { got, wanted: VERSION }) }
 }

@@ -2,7 +2,7 @@
 //! them on opening.
 
 use super::StoreError;
-use rusqlite::Connection;
+use super::db::Connection;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS revocations (

@@ -1,7 +1,7 @@
 //! Tables of policies and reference values, and indexes that came later. Made when they are not there, so older stores get them on opening.
 
 use super::StoreError;
-use rusqlite::Connection;
+use super::db::Connection;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS policies (

@@ -2,13 +2,13 @@
 //! key. Both are bound to path and version, so that a value cannot be moved, and an older one not be put back under a newer
 //! version. A new master key wraps the data keys again; values are not touched.
 
+use super::db::{Connection, OptionalExtension, Row, params};
 use super::{StoreError, sessions};
 use crate::keys::Master;
 use crate::path::ResourcePath;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand;
 use claims::{Digest256, Secret, UnixTime};
-use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use zeroize::Zeroize;
 
@@ -25,6 +25,7 @@ const CHECK: &str = "master_check";
 pub(crate) struct Vault {
     key: RandomizedNonceKey,
     epoch: u64,
+    check: Digest256,
 }
 
 /// A value as it lies in the store.
@@ -61,9 +62,13 @@ pub(super) fn begin(connection: &Connection, master: &Master) -> Result<(), Stor
 
 /// Whether the store is tied to this master key.
 pub(super) fn is_of(connection: &Connection, master: &Master) -> Result<bool, StoreError> {
+    Ok(kept_check(connection)? == check(master).0)
+}
+
+fn kept_check(connection: &Connection) -> Result<Vec<u8>, StoreError> {
     let kept: Option<Vec<u8>> =
         connection.query_row("SELECT value FROM meta WHERE name = ?", [CHECK], |row| row.get(0)).optional()?;
-    Ok(kept.ok_or(StoreError::Damaged { what: "mark of the master key" })? == check(master).0)
+    kept.ok_or(StoreError::Damaged { what: "mark of the master key" })
 }
 
 impl Vault {
@@ -80,7 +85,13 @@ impl Vault {
             .derive("secrets")
             .expose(|key| RandomizedNonceKey::new(&AES_256_GCM, key))
             .map_err(|_| StoreError::MasterKey)?;
-        Ok(Self { key, epoch })
+        Ok(Self { key, epoch, check: check(master) })
+    }
+
+    /// Fails where the store went over to another master key since.
+    pub(super) fn fits(&self, connection: &Connection) -> Result<(), StoreError> {
+        let same = kept_check(connection)? == self.check.0 && sessions::number(connection, EPOCH)? == self.epoch;
+        if same { Ok(()) } else { Err(StoreError::MasterKey) }
     }
 
     fn seal(&self, path: &ResourcePath, version: u64, value: &Secret<Vec<u8>>) -> Result<Sealed, StoreError> {
@@ -177,7 +188,7 @@ pub(crate) fn delete(
     Ok(connection
         .prepare_cached(
             "UPDATE secrets SET deleted = ?1, epoch = NULL, wrapped = NULL, sealed = NULL
-             WHERE path = ?2 AND deleted IS NULL AND (?3 IS NULL OR version = ?3)",
+             WHERE path = ?2 AND deleted IS NULL AND (CAST(?3 AS INTEGER) IS NULL OR version = ?3)",
         )?
         .execute(params![now.0.cast_signed(), path.as_str(), version.map(u64::cast_signed)])?)
 }
@@ -188,7 +199,7 @@ pub(crate) fn fetch(
     path: &ResourcePath,
     version: Option<u64>,
 ) -> Result<Option<Sealed>, StoreError> {
-    let read = |row: &rusqlite::Row<'_>| {
+    let read = |row: &Row| {
         let (version, epoch): (i64, i64) = (row.get(0)?, row.get(1)?);
         let (version, epoch) = (version.cast_unsigned(), epoch.cast_unsigned());
         Ok(Sealed { version, epoch, wrapped: row.get(2)?, bytes: row.get(3)? })
@@ -196,7 +207,7 @@ pub(crate) fn fetch(
     Ok(connection
         .prepare_cached(
             "SELECT version, epoch, wrapped, sealed FROM secrets
-             WHERE path = ?1 AND deleted IS NULL AND (?2 IS NULL OR version = ?2) ORDER BY version DESC LIMIT 1",
+             WHERE path = ?1 AND deleted IS NULL AND (CAST(?2 AS INTEGER) IS NULL OR version = ?2) ORDER BY version DESC LIMIT 1",
         )?
         .query_row(params![path.as_str(), version.map(u64::cast_signed)], read)
         .optional()?)
@@ -216,9 +227,10 @@ pub(crate) fn holds(
 
 /// Every path that has a value.
 pub(crate) fn list(connection: &Connection) -> Result<Vec<Listed>, StoreError> {
-    // Bare columns beside max() are those of the row with the maximum (SQLite, "Bare columns in an aggregate query").
     let mut statement = connection.prepare(
-        "SELECT path, max(version), added, count(*) FROM secrets WHERE deleted IS NULL GROUP BY path ORDER BY path",
+        "SELECT newest.path, newest.version, newest.added, there.versions FROM secrets AS newest JOIN (
+             SELECT path, max(version) AS version, count(*) AS versions FROM secrets WHERE deleted IS NULL GROUP BY path
+         ) AS there ON newest.path = there.path AND newest.version = there.version ORDER BY newest.path",
     )?;
     let rows = statement.query_map([], |row| {
         Ok(Listed {
@@ -283,7 +295,7 @@ fn check(master: &Master) -> Digest256 {
 
 fn keep_check(connection: &Connection, master: &Master) -> Result<(), StoreError> {
     connection.execute(
-        "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2",
+        "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
         params![CHECK, check(master).0],
     )?;
     Ok(())

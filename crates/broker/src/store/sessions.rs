@@ -1,8 +1,8 @@
 //! Challenges that were used, and attested sessions. Nothing is kept for a caller that has not proved itself.
 
 use super::StoreError;
+use super::db::{Connection, OptionalExtension, params};
 use claims::UnixTime;
-use rusqlite::{Connection, OptionalExtension, params};
 
 /// Takes a challenge: true exactly once per nonce, also across restarts.
 pub(crate) fn take(connection: &Connection, nonce: &[u8], expires: UnixTime) -> Result<bool, StoreError> {
@@ -56,7 +56,7 @@ pub(crate) fn number(connection: &Connection, name: &str) -> Result<u64, StoreEr
 /// Keeps a number under a name.
 pub(crate) fn set_number(connection: &Connection, name: &str, value: u64) -> Result<(), StoreError> {
     connection
-        .prepare_cached("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2")?
+        .prepare_cached("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2")?
         .execute(params![name, value.to_be_bytes()])?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Keys that are pinned to sign reference values, and the serial of the last document of each.
 
 use super::StoreError;
+use super::db::{Connection, OptionalExtension, params};
 use claims::{Digest256, UnixTime};
-use rusqlite::{Connection, OptionalExtension, params};
 
 /// A pinned key.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,26 +1,29 @@
 //! What is done to a store while no broker uses it: a new master key, a copy, and what comes back from one.
 
 use super::audit::{Kind, Log};
-use super::{FILE_NAME, StoreError, audit, open_for_writing, schema, secrets, sessions};
+use super::db::{Connection, params};
+use super::postgres::Purpose;
+use super::{FILE_NAME, Source, StoreError, audit, open_for_writing, schema, secrets, sessions};
 use crate::app::CHALLENGE_EPOCH;
 use crate::keys::{Keys, Master};
+use crate::settings::Settings;
 use claims::UnixTime;
-use rusqlite::{Connection, OpenFlags, params};
 use serde::Serialize;
 use std::path::Path;
 
 /// Table of a backup beside the store's own: files of the broker's folder.
 const FILES: &str = "CREATE TABLE backup_files (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID";
 
-/// Whether the store in `folder` is under this master key.
-pub(crate) fn is_of(folder: &Path, master: &Master) -> Result<bool, StoreError> {
-    let connection = open_for_reading(&folder.join(FILE_NAME))?;
+/// Whether the store is under this master key.
+pub(crate) fn is_of(settings: &Settings, master: &Master) -> Result<bool, StoreError> {
+    let connection = Source::of(settings)?.open(Purpose::Read)?;
+    schema::check(&connection)?;
     secrets::is_of(&connection, master)
 }
 
 /// Wraps every data key under `new`; epoch and number of data keys.
-pub(crate) fn rotate(folder: &Path, keys: &Keys, new: &Master, now: UnixTime) -> Result<(u64, u64), StoreError> {
-    let mut connection = open_for_writing(&folder.join(FILE_NAME))?;
+pub(crate) fn rotate(settings: &Settings, keys: &Keys, new: &Master, now: UnixTime) -> Result<(u64, u64), StoreError> {
+    let connection = Source::of(settings)?.open_alone()?;
     schema::check(&connection)?;
     let log = Log::new(keys)?;
     log.resume(&connection)?;
@@ -35,7 +38,7 @@ pub(crate) fn rotate(folder: &Path, keys: &Keys, new: &Master, now: UnixTime) ->
 pub(crate) fn copy_out(folder: &Path, target: &Path, files: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
     let connection = open_for_reading(&folder.join(FILE_NAME))?;
     connection.execute("VACUUM INTO ?", [path_text(target)?])?;
-    let copy = Connection::open_with_flags(target, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let copy = open_for_writing_as_it_is(target)?;
     copy.execute_batch(FILES)?;
     for (name, body) in files {
         copy.execute("INSERT INTO backup_files (name, body) VALUES (?, ?)", params![name, body])?;
@@ -64,7 +67,7 @@ pub(crate) fn copy_in(backup: &Path, folder: &Path) -> Result<(), StoreError> {
 
 /// Ends what must not live on in a restored store: challenges that were taken since the copy would be good again.
 pub(crate) fn begin_again(folder: &Path, keys: &Keys, now: UnixTime) -> Result<u64, StoreError> {
-    let mut connection = open_for_writing(&folder.join(FILE_NAME))?;
+    let connection = open_for_writing(&folder.join(FILE_NAME))?;
     let log = Log::new(keys)?;
     log.resume(&connection)?;
     secrets::Vault::open_store(&connection, &keys.master)?;
@@ -103,11 +106,15 @@ fn note(
 }
 
 fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    let connection = Source::Sqlite(path.to_owned()).open(Purpose::Read)?;
     schema::check(&connection)?;
     Ok(connection)
+}
+
+/// A backup is one file: without the settings of a store that is written to by a broker.
+fn open_for_writing_as_it_is(path: &Path) -> Result<Connection, StoreError> {
+    let opened = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE);
+    Ok(Connection::sqlite(opened.map_err(super::DatabaseError::from)?))
 }
 
 fn path_text(path: &Path) -> Result<&str, StoreError> {

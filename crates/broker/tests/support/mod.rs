@@ -90,6 +90,11 @@ impl Broker {
         self.task.await.unwrap();
     }
 
+    /// Ends it between two instructions, as far as that goes inside of one process.
+    pub fn kill(self) {
+        self.task.abort();
+    }
+
     pub async fn client(&self) -> Client {
         Client::connect(&self.ready).await
     }

@@ -2,8 +2,7 @@
 
 use super::{
     BrokerBackupArgs, BrokerImportArgs, BrokerRenewArgs, BrokerRestoreArgs, BrokerRotateArgs, BrokerTokenKeyArgs,
-    MasterArgs,
-    ReferenceExpireArgs, ReferenceImportArgs, ReferenceRevokeArgs, ReferenceSignArgs, ReferenceTrustArgs,
+    MasterArgs, ReferenceExpireArgs, ReferenceImportArgs, ReferenceRevokeArgs, ReferenceSignArgs, ReferenceTrustArgs,
     ReferenceUntrustArgs,
 };
 use clap::{Args, Subcommand};
@@ -71,6 +70,9 @@ pub struct BrokerInitArgs {
     /// Names and addresses to put into the TLS certificate
     #[arg(long, value_name = "NAME", default_values = ["localhost", "127.0.0.1"])]
     pub name: Vec<String>,
+    /// Keep the store in this PostgreSQL database, which several brokers can share; no password in it
+    #[arg(long, value_name = "URL")]
+    pub postgres: Option<String>,
     /// Print what would be made, write nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -5,7 +5,7 @@ use crate::Context;
 use crate::args::{BrokerInitArgs, BrokerServeArgs, BrokerStatusArgs};
 use crate::broker_api::{self, BrokerApi};
 use crate::outcome::{Failure, Outcome, Result};
-use broker::{InitError, InitOptions, LogFormat, Settings, Verifiers};
+use broker::{InitError, InitOptions, LogFormat, Postgres, Settings, StoreSource, Verifiers};
 use claims::Code;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,7 +23,15 @@ pub(super) fn init(args: &BrokerInitArgs, context: &Context) -> Result {
         context.printer.say(format!("would make keys and settings in {}, to listen on {listen}", args.dir.display()));
         return Ok(Outcome::Done);
     }
-    let facts = make_with(&args.dir, InitOptions { master, vault, ..options(listen, &args.name) })?;
+    let store = store(args)?;
+    let files = match &store {
+        StoreSource::Postgres(Postgres { password_file: Some(password), ca_file: Some(authority), .. }) => {
+            let file = |name: &Path| args.dir.join(name).display().to_string();
+            Some(format!("put the database's password into {}, its authority into {}", file(password), file(authority)))
+        }
+        _ => None,
+    };
+    let facts = make_with(&args.dir, InitOptions { master, vault, store, ..options(listen, &args.name) })?;
     let answer = serde_json::json!({
         "settings": facts.settings, "identity": facts.identity, "identity_key": facts.identity_key, "admin_key": facts.admin_key,
     });
@@ -37,7 +45,19 @@ pub(super) fn init(args: &BrokerInitArgs, context: &Context) -> Result {
             facts.identity_key.display(),
         )
     });
+    if let Some(files) = files {
+        context.printer.say(files);
+    }
     Ok(Outcome::Done)
+}
+
+fn store(args: &BrokerInitArgs) -> Result<StoreSource> {
+    let Some(url) = &args.postgres else { return Ok(StoreSource::Sqlite) };
+    Postgres::at(url.clone()).map(StoreSource::Postgres).map_err(|error| {
+        Failure::usage("--postgres is not a database that a broker can use")
+            .because(error)
+            .hint("postgres://USER@HOST/DATABASE, or postgres://USER@%2Frun%2Fpostgresql/DATABASE for a socket")
+    })
 }
 
 /// Makes a broker's folder.

@@ -119,7 +119,8 @@ fn start_broker(
     let folder = workspace.path("broker");
     if !folder.exists() {
         let listen = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), BROKER_PORT);
-        broker_command::make(&folder, listen, &[HOST_FROM_GUEST.to_owned(), "localhost".to_owned()])?;
+        let names = [HOST_FROM_GUEST.to_owned(), "localhost".to_owned()];
+        broker_command::make(&folder, listen, &names)?;
         context.printer.step("broker", "keys and settings made");
     }
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port(BROKER_PORT)?);
