@@ -94,7 +94,7 @@ macro_rules! broker_codes {
                 "None.",
                 "Try again later.";
             Store = "E-STORE", "The broker's store does not answer",
-                "Disk full, locked or damaged.",
+                "Disk full, locked or damaged; PostgreSQL gone.",
                 "None is released while that lasts.",
                 "Look at the broker's log; run confide broker status.";
         }
