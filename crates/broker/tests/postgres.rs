@@ -300,6 +300,12 @@ impl Load {
         until(&self.refused, more).await;
     }
 
+    /// Ends in the middle of requests.
+    async fn abandon(mut self) {
+        self.workers.abort_all();
+        while self.workers.join_next().await.is_some() {}
+    }
+
     /// The decisions that guests were told of.
     async fn end(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
@@ -347,12 +353,7 @@ async fn two_brokers_go_on_when_the_third_is_lost_in_the_middle_of_its_work() {
     tokio::join!(on_a.releases(5), on_b.releases(5), on_c.releases(5));
 
     // Its process ends: nobody commits or undoes what it has begun, and the server finds its connections closed.
-    let on_c = {
-        let Load { mut workers, .. } = on_c;
-        workers.abort_all();
-        while workers.join_next().await.is_some() {}
-    };
-    let () = on_c;
+    on_c.abandon().await;
     c.kill();
     let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'c'";
     server.number(ended).await;
