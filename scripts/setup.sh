@@ -67,7 +67,8 @@ install_postgres() {
     say 'PostgreSQL for the tests: no sudo to install it with; those tests are skipped'; return
   fi
   say 'installing PostgreSQL for the tests, without a database that runs'
-  if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql-common >&2; then
+  if ! { $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql-common >&2; }; then
     say 'PostgreSQL for the tests: postgresql-common could not be installed; those tests are skipped'; return
   fi
   kept="$(mktemp)"

@@ -10,6 +10,8 @@
 mod postgres;
 mod support;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use broker::{
     Backup, Postgres, Rotated, ServeError, StoreError, StoredLog, UpkeepError, Verifiers, backup, rotate_master,
 };
@@ -132,7 +134,77 @@ async fn three_brokers_on_one_database_are_as_one() {
     assert_eq!(lines, entries + 1);
     assert_eq!(server.number("SELECT count(*) FROM audit WHERE kind = 'start'").await, 3);
 
+    rules_of_one_hold_at_the_other(a, b).await;
+    everything_is_shown(a, b, &guest).await;
     upkeep(&server, folders, brokers, &guest).await;
+}
+
+/// Leases and chips that were bound.
+async fn rules_of_one_hold_at_the_other(a: &Broker, b: &Broker) {
+    let (here, there) = (Guest::new(Launch::on(0)), Guest::new(Launch::on(1)));
+    for (path, member, value, codes) in [
+        ("rules/chip/1", "chips", "first-use", ("E-DENIED", "E-SNP-CHIP")),
+        ("rules/lease/1", "lease", "exclusive", ("E-LEASE", "E-LEASE")),
+    ] {
+        let mut reference = here.launch.reference(&[path]);
+        reference[member] = json!(value);
+        let id = a.serve_secret(path, VALUE, &reference).await;
+        assert_eq!(here.secret(&here.get(&mut a.client().await, path).await), VALUE);
+        let refusal = there.get(&mut b.client().await, path).await;
+        assert_eq!(refusal.refusal(), refused(403, codes.0));
+        assert_eq!(a.decision(&refusal.decision()).await["code"], json!(codes.1));
+        assert_eq!(here.secret(&here.get(&mut b.client().await, path).await), VALUE);
+        let path = format!("/confide/v0/references/{id}");
+        assert_eq!(b.admin("GET", &path, "").await.status, StatusCode::OK);
+        assert_eq!(b.admin("DELETE", &path, "").await.status, StatusCode::OK);
+        assert_eq!(a.admin("DELETE", &path, "").await.refusal(), refused(404, "E-ABSENT"));
+    }
+}
+
+/// What else administrators ask for, so that no statement is left that only SQLite reads.
+async fn everything_is_shown(a: &Broker, b: &Broker, guest: &Guest) {
+    let released = get(a, guest).await;
+    let decision = released.headers["confide-decision"].to_str().unwrap().to_owned();
+    let receipt = b.admin("GET", &format!("/confide/v0/audit/receipts/{decision}"), "").await;
+    let receipt = broker::ledger::Receipt::parse(&receipt.body).unwrap();
+    receipt.verify(a.ready.identity).unwrap();
+    let policy = "package policy\nimport rego.v1\ndefault allow := false\n";
+    let trial = json!({"name": "trial", "policy": policy}).to_string();
+    let report = b.admin("POST", "/confide/v0/policies/try", trial).await;
+    assert!(report.json()["replayed"].as_u64().unwrap() > 0, "{report:?}");
+    for _ in 0..2 {
+        let body = json!({"use": "release", "for": "elsewhere", "policy": policy}).to_string();
+        assert_eq!(a.admin("POST", "/confide/v0/policies/trial", body).await.status, StatusCode::OK);
+    }
+    let back = a.admin("POST", "/confide/v0/policies/trial", json!({"version": 1}).to_string()).await;
+    assert_eq!(back.json()["version"], json!(3));
+    let shown = b.admin("GET", "/confide/v0/policies/trial", "").await.json();
+    assert_eq!((&shown["in_force"], shown["versions"].as_array().unwrap().len()), (&json!(3), 3));
+
+    let values = b.admin("GET", "/confide/v0/reference-values", "").await.json();
+    let blue = format!("/confide/v0/reference-values/{}", values["values"][0]["id"].as_str().unwrap());
+    assert_eq!(b.admin("POST", &blue, json!({"reason": "faded"}).to_string()).await.status, StatusCode::OK);
+    assert_eq!(a.admin("GET", "/kbs/v0/reference-value", "").await.json()["colour"], json!([]));
+    assert_eq!(a.admin("DELETE", &blue, "").await.status, StatusCode::OK);
+    let message = STANDARD.encode(json!({"colour": ["red"]}).to_string());
+    let message = json!({"version": "0.1.0", "type": "sample", "payload": message}).to_string();
+    assert_eq!(a.admin("POST", "/kbs/v0/reference-value", message).await.status, StatusCode::OK);
+    assert_eq!(b.admin("GET", "/kbs/v0/reference-value", "").await.json()["colour"], json!(["red"]));
+    for path in [
+        "/confide/v0/status",
+        "/confide/v0/audit?from=2&limit=3",
+        "/confide/v0/audit/head?from=2",
+        "/confide/v0/policies",
+        "/confide/v0/references",
+        "/confide/v0/resources/example/key/1",
+        "/kbs/v0/reference-value/colour",
+        "/.well-known/jwks.json",
+        "/readyz",
+    ] {
+        let answer = b.admin("GET", path, "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+    }
+    assert!(!b.decisions().await.is_empty());
 }
 
 /// What is done to the keys of a database that several brokers use.
@@ -156,11 +228,17 @@ async fn upkeep(server: &Server, folders: [Folder; 3], brokers: [Broker; 3], gue
             other => break other.unwrap(),
         }
     };
-    assert_eq!(rotated, Rotated { epoch: Some(2), data_keys: 1 });
+    assert_eq!(rotated, Rotated { epoch: Some(2), data_keys: 3 });
     let old = refusal(&second).await;
     assert!(matches!(old, ServeError::Store(StoreError::MasterKey)), "{old:?}");
     std::fs::copy(first.path().join("master.key"), third.path().join("master.key")).unwrap();
+    server.sql("confide", "INSERT INTO challenges (nonce, expires) VALUES ('old', 1)").await;
     let (a, c) = tokio::join!(start(&first), start(&third));
+    let begun = Instant::now();
+    while server.number("SELECT count(*) FROM challenges WHERE nonce = 'old'").await != 0 {
+        assert!(begun.elapsed() < PATIENCE, "what has expired is swept");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(guest.secret(&get(&c, guest).await), VALUE);
     // A broker with keys of its own has nothing to look for here.
     let stranger = refusal(&folder(server.on_socket("stranger"))).await;
@@ -222,6 +300,12 @@ impl Load {
         until(&self.refused, more).await;
     }
 
+    /// Ends in the middle of requests.
+    async fn abandon(mut self) {
+        self.workers.abort_all();
+        while self.workers.join_next().await.is_some() {}
+    }
+
     /// The decisions that guests were told of.
     async fn end(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
@@ -269,12 +353,7 @@ async fn two_brokers_go_on_when_the_third_is_lost_in_the_middle_of_its_work() {
     tokio::join!(on_a.releases(5), on_b.releases(5), on_c.releases(5));
 
     // Its process ends: nobody commits or undoes what it has begun, and the server finds its connections closed.
-    let on_c = {
-        let Load { mut workers, .. } = on_c;
-        workers.abort_all();
-        while workers.join_next().await.is_some() {}
-    };
-    let () = on_c;
+    on_c.abandon().await;
     c.kill();
     let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'c'";
     server.number(ended).await;

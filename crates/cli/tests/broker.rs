@@ -227,6 +227,36 @@ fn settings_are_shown_as_used_and_the_log_is_json_where_asked() {
 }
 
 #[test]
+fn a_store_in_postgresql_is_a_setting_without_a_password_in_it() {
+    let house = House::new();
+    let folder = house.path("shared");
+    let init = |url: &str| house.confide(&["broker", "init", "--dir", folder.to_str().unwrap(), "--postgres", url]);
+    let refused = init("postgres://confide:hush@127.0.0.1/confide");
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(words.contains("with a password") && !words.contains("hush") && !folder.exists(), "{words}");
+    assert_eq!(init("postgres://confide@127.0.0.1:1/confide").status.code(), Some(0));
+    assert!(!folder.join("broker.sqlite").exists());
+    let file = folder.join("broker.toml");
+    let serve = ["broker", "serve", "--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()];
+    let settings = house.json(&[serve.as_slice(), &["--show-settings"]].concat(), 0);
+    assert_eq!((&settings["store"]["kind"], &settings["store"]["tls"]), (&json!("postgres"), &json!("verify")));
+    assert_eq!(settings["store"]["password_file"], json!(folder.join("postgres.password")));
+
+    // Nobody answers there.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("password_file", "# ").replace("tls = \"verify\"", "tls = \"off\"")).unwrap();
+    std::fs::copy(folder.join("identity.pem"), folder.join("postgres-ca.pem")).unwrap();
+    let down = house.confide(&serve);
+    let words = String::from_utf8(down.stderr).unwrap();
+    assert_eq!(down.status.code(), Some(3));
+    assert!(words.contains("the database cannot be used now") && words.contains("Connection refused"), "{words}");
+    std::fs::write(&file, format!("{}password = \"hush\"\n", std::fs::read_to_string(&file).unwrap())).unwrap();
+    let words = String::from_utf8(house.confide(&serve).stderr).unwrap();
+    assert!(words.contains("store.password") && !words.contains("hush"), "{words}");
+}
+
+#[test]
 fn the_systemd_unit_is_one() {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/confide-broker.service");
     let text = std::fs::read_to_string(unit).unwrap();

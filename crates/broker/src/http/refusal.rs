@@ -48,7 +48,7 @@ impl Refusal {
 
 impl From<crate::store::StoreError> for Refusal {
     fn from(error: crate::store::StoreError) -> Self {
-        tracing::error!(error = crate::store::refusal_words(&error), "the store refused");
+        tracing::error!(error = crate::store::with_causes(&error), "the store refused");
         match error {
             crate::store::StoreError::Busy => Self::of(Code::Busy, "the store is busy"),
             _ => Self::of(Code::Store, "the store does not answer"),

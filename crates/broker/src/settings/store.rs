@@ -151,6 +151,18 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_printed_as_they_are_read() {
+        let text = "listen = '127.0.0.1:0'\n[revocation]\ncrl = 'required'\n[store]\nkind = 'postgres'\n\
+            url = 'postgres://a@127.0.0.1/b'\ntls = 'off'\npassword_file = 'p'\n";
+        let read: super::super::Settings = toml::from_str(text).unwrap();
+        let again: super::super::Settings = toml::from_str(&read.to_toml().unwrap()).unwrap();
+        assert_eq!(again.store, read.store);
+        let StoreSource::Postgres(mut postgres) = again.store else { panic!("{:?}", again.store) };
+        postgres.relative_to(Path::new("/folder"));
+        assert_eq!(postgres.password_file, Some("/folder/p".into()));
+    }
+
+    #[test]
     fn passwords_and_plain_connections_over_a_network_are_refused() {
         for (toml, key, got) in [
             ("url = 'postgres://a:hush@db/b'", "store.url", "with a password"),

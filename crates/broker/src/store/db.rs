@@ -239,7 +239,6 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    #[expect(clippy::should_implement_trait, reason = "the row is lent, as rusqlite's")]
     pub(crate) fn next(&mut self) -> Result<Option<&Row>, DatabaseError> {
         self.current = self.rest.next();
         Ok(self.current.as_ref())

@@ -330,7 +330,7 @@ fn in_savepoint<T>(
 }
 
 /// An error with its causes, for logs and for callers in this crate.
-pub(crate) fn refusal_words(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -8,7 +8,7 @@
 use super::StoreError;
 use super::db::DatabaseError;
 use super::dialect::for_postgres;
-use super::refusal_words;
+use super::with_causes;
 use crate::settings::{Postgres, PostgresTls};
 use claims::Secret;
 use rusqlite::types::Value;
@@ -128,7 +128,7 @@ impl Link {
                 Ok(session)
             }
             Err(error) => {
-                let reason = refusal_words(&error);
+                let reason = with_causes(&error);
                 let mut retry = retry();
                 retry.wait = retry.wait.saturating_mul(2).clamp(RETRY.0, RETRY.1);
                 retry.not_before = Instant::now().checked_add(retry.wait);

@@ -7,7 +7,7 @@
 
 use super::db::Connection;
 use super::secrets::Vault;
-use super::{Source, StoreError, audit, refusal_words, shared};
+use super::{Source, StoreError, audit, shared, with_causes};
 use crate::ledger::Head;
 use std::sync::{Arc, mpsc};
 
@@ -92,7 +92,7 @@ impl Writer {
     }
 
     fn give_up(&mut self, error: &StoreError) -> Failure {
-        let reason = refusal_words(error);
+        let reason = with_causes(error);
         match error {
             // Each request that is refused for it says so.
             StoreError::Gone { .. } => tracing::debug!(error = reason, "there is no database"),

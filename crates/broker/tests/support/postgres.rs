@@ -1,6 +1,7 @@
 //! A PostgreSQL server of its own for a test: in a temporary folder, on a socket there and on a loopback port with TLS.
 
 #![allow(unreachable_pub, reason = "as the rest of the support of tests")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 use crate::support::{Broker, Folder, processor};
 use broker::{Facts, InitOptions, Postgres, PostgresTls, Settings, StoreSource, init};

@@ -114,7 +114,7 @@ macro_rules! broker_codes {
                 "None.",
                 "Try again later.";
             Store = "E-STORE", "The broker's store does not answer",
-                "Disk full, locked or damaged; or the Vault that keeps the secret is sealed, gone, or refuses.",
+                "Disk full, locked or damaged; PostgreSQL gone; or the Vault that keeps the secret is sealed, gone, or refuses.",
                 "None is released while that lasts.",
                 "Look at the broker's log; run confide broker status. Where Vault is the cause, it passes when Vault is back.";
         }

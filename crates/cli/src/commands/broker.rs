@@ -5,7 +5,7 @@ use crate::Context;
 use crate::args::{BrokerInitArgs, BrokerServeArgs, BrokerStatusArgs};
 use crate::broker_api::{self, BrokerApi};
 use crate::outcome::{Failure, Outcome, Result};
-use broker::{InitError, InitOptions, LogFormat, Postgres, Settings, StoreSource, Verifiers};
+use broker::{InitError, InitOptions, LogFormat, Postgres, ServeError, Settings, StoreSource, Verifiers};
 use claims::Code;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -125,9 +125,11 @@ pub(super) fn serve(args: &BrokerServeArgs, context: &Context) -> Result {
         .block_on(async {
             let end = end_of_service()?;
             broker::serve(settings, Verifiers { extra }, ready, end).await.map_err(|error| {
-                Failure::environment("the broker cannot serve")
-                    .because(error)
-                    .hint("is another program on its port? --listen names another")
+                let hint = match &error {
+                    ServeError::Store(_) => "look at the store that broker.toml names, and at the log of its server",
+                    _ => "is another program on its port? --listen names another",
+                };
+                Failure::environment("the broker cannot serve").because(error).hint(hint)
             })
         })
         .map(|()| Outcome::Done)
