@@ -244,12 +244,27 @@ fn reference(reading: &mut Reading<'_>, bytes: &[u8]) -> Result<(), IntakeError>
 /// A RIM that NVIDIA signed: its measurements, and its version among those allowed.
 fn golden(reading: &mut Reading<'_>, golden: GoldenMeasurements) -> Result<(), IntakeError> {
     reading.intake.format = "nvidia-rim";
-    let tag = golden.tag_id.to_ascii_uppercase();
+    reading.intake.signed_by = Some("NVIDIA".to_owned());
     let version = golden.colloquial_version.clone();
-    match (tag.contains("DRIVER"), tag.contains("BIOS")) {
-        (true, false) => reading.add("allowed_driver_versions", version.into(), false, None)?,
-        (false, true) => reading.add("allowed_vbios_versions", version.into(), false, None)?,
-        _ => reading.note(format!("version {version}: the tag {} is neither of a driver nor of a BIOS", golden.tag_id)),
-    }
+    let name = if is_bios(&version) { "allowed_vbios_versions" } else { "allowed_driver_versions" };
+    reading.add(name, version.into(), false, None)?;
     reading.add(GOLDEN, json!(golden), false, None)
+}
+
+/// A BIOS has five groups of two hex digits (`96.00.5E.00.01`), a driver has decimal ones (`550.144.03`). The tag of a RIM
+/// does not tell: newer ones are digests.
+fn is_bios(version: &str) -> bool {
+    let two = |group: &str| group.len() == 2 && group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    version.split('.').count() == 5 && version.split('.').all(two)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_says_what_it_is_of() {
+        assert!(is_bios("96.00.5E.00.01") && is_bios("96.10.55.00.01"));
+        assert!(!is_bios("550.144.03") && !is_bios("535.86.05"));
+    }
 }
