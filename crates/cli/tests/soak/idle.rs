@@ -39,7 +39,7 @@ async fn honest(process: &Process, guest: &Guest, times: u64) -> (Vec<Duration>,
 }
 
 /// Opens a connection, sends what it has, waits until the broker closes, and opens another.
-async fn idle(address: std::net::SocketAddr, end: Arc<AtomicBool>, open: Arc<AtomicU64>) {
+async fn idle(address: std::net::SocketAddr, pause: Duration, end: Arc<AtomicBool>, open: Arc<AtomicU64>) {
     while !end.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect(address).await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -49,9 +49,8 @@ async fn idle(address: std::net::SocketAddr, end: Arc<AtomicBool>, open: Arc<Ato
         let _ = stream.write_all(&[22, 3, 1, 2, 0, 1]).await;
         open.fetch_add(1, Ordering::Relaxed);
         let _ = tokio::time::timeout(Duration::from_secs(30), stream.read(&mut [0; 64])).await;
-        open.fetch_sub(1, Ordering::Relaxed);
         // An attacker that opens as fast as it is closed measures the machine, not the broker.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -62,6 +61,8 @@ async fn idle_connections_lock_nobody_out() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
     let (count, times) = (amount("SOAK_IDLE", 1_500), amount("SOAK_HONEST", 20));
+    // Seconds after which one that was closed comes again: 10 is when the broker closes it by itself.
+    let pause = Duration::from_secs(amount("SOAK_PAUSE", 10));
     let folder = Folder::new();
     let process = Process::start(&folder);
     let guest = Guest::new(Launch::default());
@@ -71,11 +72,11 @@ async fn idle_connections_lock_nobody_out() {
     let (end, open) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut idlers = Vec::new();
     for _ in 0..count {
-        idlers.push(tokio::spawn(idle(process.ready.address, Arc::clone(&end), Arc::clone(&open))));
+        idlers.push(tokio::spawn(idle(process.ready.address, pause, Arc::clone(&end), Arc::clone(&open))));
     }
-    // The broker has 1024 places: when so many wait, all are taken.
+    // All have come, so all of the broker's 1024 places are taken.
     let deadline = Instant::now() + Duration::from_secs(120);
-    while open.load(Ordering::Relaxed) < 1_000.min(count) && Instant::now() < deadline {
+    while open.load(Ordering::Relaxed) < count && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let (beside, again) = honest(&process, &guest, times).await;
