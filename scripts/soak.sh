@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # A broker under load, attack and bad luck for long, and a table of what it did. SESSIONS, KILLS, IDLE and HONEST say how
-# much, SEED repeats a run. The short form of the same tests is part of `make test`.
+# much, PAUSE after how many seconds an idle connection that was closed comes again, SEED repeats a run. The short form of the same tests is part of `make test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export SOAK_SESSIONS="${SESSIONS:-200000}" SOAK_KILLS="${KILLS:-200}" SOAK_IDLE="${IDLE:-10000}" SOAK_HONEST="${HONEST:-300}"
+export SOAK_PAUSE="${PAUSE:-10}" SOAK_SESSIONS="${SESSIONS:-200000}" SOAK_KILLS="${KILLS:-200}" SOAK_IDLE="${IDLE:-10000}" SOAK_HONEST="${HONEST:-300}"
 [ -z "${SEED:-}" ] || export SOAK_SEED="$SEED"
 # One descriptor for each idle connection, on this side as well.
 ulimit -n "$(ulimit -Hn)"

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::http::refusal::Refusal;
 use crate::http::{Peer, routes};
 use crate::keys::{Keys, KeysError};
-use crate::places::{Place, Places};
+use crate::places::{Place, Places, Taken};
 use crate::rates::Rates;
 use crate::settings::{Settings, SettingsError};
 use crate::store::StoreError;
@@ -151,19 +151,27 @@ where
             }
             _ = renew.tick() => server.renew().await,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match places.take() {
-                    Some((place, evicted)) => {
-                        let (server, stopping) = (server.clone(), stopping.clone());
-                        tokio::spawn(async move {
-                            tokio::select! {
-                                () = server.connection(stream, peer, stopping, &place) => {}
-                                Ok(()) = evicted => server.app.metrics.connections_evicted.add(),
-                            }
-                        });
-                    }
-                    // Closed at once: whoever holds the places must not make others wait as well.
-                    None => app.metrics.connections_refused.add(),
-                },
+                Ok((stream, peer)) => {
+                    let taken = loop {
+                        match places.take(Instant::now()) {
+                            // Whoever comes next waits in the kernel's queue.
+                            Taken::Wait(left) => tokio::time::sleep(left).await,
+                            taken => break taken,
+                        }
+                    };
+                    let Taken::Place(place, evicted) = taken else {
+                        // Closed at once: whoever holds the places must not make others wait as well.
+                        app.metrics.connections_refused.add();
+                        continue;
+                    };
+                    let (server, stopping) = (server.clone(), stopping.clone());
+                    tokio::spawn(async move {
+                        tokio::select! {
+                            () = server.connection(stream, peer, stopping, &place) => {}
+                            Ok(()) = evicted => server.app.metrics.connections_evicted.add(),
+                        }
+                    });
+                }
                 Err(error) => {
                     // Out of file descriptors, as a rule: it passes when connections end.
                     tracing::warn!(%error, "a connection could not be accepted");
