@@ -7,6 +7,7 @@ use crate::outcome::{self, Failure, Outcome, Result};
 use claims::reference::Reference;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::slice::from_ref;
 
 const PATH: &str = "/confide/v0/revocations";
 const JSON: &str = "application/json";
@@ -16,10 +17,10 @@ pub(super) fn run(command: &RevokeCommand, context: &Context) -> Result {
     match command {
         RevokeCommand::Image(args) => revoke("image", args, &images(&args.subject)?, context)?,
         RevokeCommand::Site(args) => revoke("site", args, &[site(&args.subject)?], context)?,
-        RevokeCommand::Chip(args) => revoke("chip", args, &[args.subject.clone()], context)?,
-        RevokeCommand::Key(args) => revoke("key", args, &[args.subject.clone()], context)?,
-        RevokeCommand::Policy(args) => revoke("policy", args, &[args.subject.clone()], context)?,
-        RevokeCommand::Rule(args) => revoke("rule", args, &[args.subject.clone()], context)?,
+        RevokeCommand::Chip(args) => revoke("chip", args, from_ref(&args.subject), context)?,
+        RevokeCommand::Key(args) => revoke("key", args, from_ref(&args.subject), context)?,
+        RevokeCommand::Policy(args) => revoke("policy", args, from_ref(&args.subject), context)?,
+        RevokeCommand::Rule(args) => revoke("rule", args, from_ref(&args.subject), context)?,
         RevokeCommand::List(args) => {
             let list = BrokerApi::open(&args.broker)?.get(PATH)?;
             let columns = ["id", "what", "subject", "reason", "admin", "added", "lifted"];
