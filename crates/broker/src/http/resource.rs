@@ -253,7 +253,6 @@ impl Settle {
     }
 
     /// The decision, who else holds the resource, and what was revoked.
-    #[expect(clippy::type_complexity, reason = "three answers of one look at the store")]
     fn decision(&self, connection: &Connection) -> Result<(Decision, Vec<String>, Option<Revoked>), StoreError> {
         let others = leases::others(connection, self.resource.as_str(), &self.session.instance, self.now)?;
         let mut revoked = revocation::of_session(connection, &self.session)?;

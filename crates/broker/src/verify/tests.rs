@@ -290,6 +290,6 @@ fn recorded_devices_are_verified_against_manifests_and_appraised() {
     other["allowed_vbios_versions"] = json!(["another"]);
     assert!(!appraised(&cpu, &measured, other).0);
     let crl = CrlPolicy::AbsentOk { reason: "recorded".into() };
-    let refused = devices::verify(&text, &runtime(), NOW, &crl, Some(folder.path()));
+    let refused = devices::verify(&text, &runtime(), NOW, &crl, Some(folder.path()), &[]);
     assert_eq!(refused.err(), Some(Code::GpuNonce), "of another session");
 }
