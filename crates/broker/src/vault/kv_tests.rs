@@ -20,12 +20,12 @@ fn a_value_is_found_in_its_place_only() {
     assert_eq!(value(1, r#"{"data":{"data":[0,255]}}"#).as_deref(), Some([0, 255].as_slice()));
     let gone = read(2, r#"{"data":{"data":null,"metadata":{"version":1,"destroyed":true}}}"#);
     assert!(gone.is_some_and(|entry| entry.value.is_none() && entry.metadata.is_some_and(|facts| facts.destroyed)));
+    assert!(read(1, r#"{"data":null}"#).is_some_and(|entry| entry.value.is_none()), "an entry without the member");
     for bad in [
         "",
         "{}",
         "[]",
         "null",
-        r#"{"data":null}"#,
         r#"{"data":{"data":17}}"#,
         r#"{"data":{"data":[256]}}"#,
         r#"{"data":{"data":["a"]}}"#,
