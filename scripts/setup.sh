@@ -2,7 +2,7 @@
 # Installs what Confide needs on this machine, and fetches the parts of a guest: kernel, modules, firmware.
 #
 #   scripts/setup.sh            packages and guest parts
-#   scripts/setup.sh --tests    what the tests need as well: a PostgreSQL server's programs, without a running server
+#   scripts/setup.sh --tests    what the tests need as well: some tools, and a PostgreSQL server's programs without a running server
 #   scripts/setup.sh --check    print what is missing, change nothing, exit 3 if anything is
 #
 # The guest parts come as package files from the archive that this machine already uses; they are unpacked
@@ -25,15 +25,15 @@ esac
 tools=(
   "qemu-system-x86_64 qemu-system-x86" "qemu-img qemu-utils" "e2fsck e2fsprogs" "cryptsetup cryptsetup-bin"
   "veritysetup cryptsetup-bin" "cc gcc" "make make" "zstd zstd" "xz xz-utils" "cpio cpio" "busybox busybox-static"
-  "curl curl" "openssl openssl" "git git" "strace strace" "shellcheck shellcheck"
-  "faketime faketime" "skopeo skopeo"
-  "softhsm2-util softhsm2"
+  "curl curl" "openssl openssl" "git git"
 )
+test_tools=("shellcheck shellcheck" "strace strace" "faketime faketime" "skopeo skopeo" "softhsm2-util softhsm2")
 
 missing_packages() {
-  local pair
+  local pair all=("${tools[@]}")
+  [ "$tests" = no ] || all+=("${test_tools[@]}")
   PATH="$PATH:/usr/sbin:/sbin"
-  for pair in "${tools[@]}"; do
+  for pair in "${all[@]}"; do
     command -v "${pair%% *}" >/dev/null 2>&1 || printf '%s\n' "${pair##* }"
   done | sort -u
 }
