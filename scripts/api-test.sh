@@ -4,10 +4,12 @@
 # target/; the broker is a real one that the test `openapi` serves. One seed, about a minute.
 #
 #   scripts/api-test.sh [cargo test's selection…]      as --release --locked --workspace
+#
+# Exits 77 where the tool cannot be had, after it said why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- --release --locked --workspace
-skip() { echo "skipped: $*"; exit 0; }
+skip() { echo "skipped: $*"; exit 77; }
 command -v python3 >/dev/null || skip 'python3 is not here'
 python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
   skip 'python3 is older than 3.10, or cannot make virtual environments (python3-venv)'

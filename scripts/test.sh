@@ -54,8 +54,13 @@ cargo test --release --locked --workspace --no-fail-fast -- --nocapture --test-t
   grep -E -A 80 'panicked at' "$log" | head -n 400
 }
 count
-# Pins its tool's versions; says itself why it is left out.
-check 'the broker answers as its OpenAPI document says' scripts/api-test.sh
+say 'the broker answers as its OpenAPI document says'
+scripts/api-test.sh
+case $? in
+  0) passed=$((passed + 1)) ;;
+  77) skipped=$((skipped + 1)) ;; # It said why.
+  *) failed=$((failed + 1)); echo 'FAILED: the broker does not answer as its OpenAPI document says' ;;
+esac
 check 'our text vectors' vectors crates/testkit/vectors
 if [ -d ../shared/vectors ]; then
   check 'published vectors' vectors ../shared/vectors

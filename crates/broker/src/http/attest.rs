@@ -283,13 +283,10 @@ impl Settle {
             return self.refuse(connection, code, words(code));
         }
         self.session.rule = self.facts.rule;
-        self.session.appraised_by = if self.facts.rule.is_some() {
-            let mut admitted = self.ear.clone();
-            admitted.admit_cpu();
-            admitted.appraised_by()
-        } else {
-            self.ear.appraised_by()
-        };
+        if self.facts.rule.is_some() {
+            self.ear.admit_cpu();
+        }
+        self.session.appraised_by = self.ear.appraised_by();
         self.session.ear = self.ear.claims(self.issue);
         if let Some(revoked) = revocation::of_session(connection, &self.session)? {
             let words = revocation::words(revoked.what);
@@ -304,16 +301,13 @@ impl Settle {
             return self.refuse(connection, Code::Nonce, words(Code::Nonce));
         }
         if self.facts.rule.is_some() {
-            self.ear.admit_cpu();
             let until = after(self.now, self.session.lease_seconds);
             leases::renew(connection, &self.session.instance, self.now, until)?;
             if let (Some(text), Some(claims)) = (&self.site_text, &self.session.claims) {
                 rules::keep_site(connection, &claims.host_data, text)?;
             }
         }
-        self.session.ear = self.ear.claims(self.issue);
-        let submods = self.session.ear.get("submods").cloned();
-        self.facts.submods = submods;
+        self.facts.submods = self.session.ear.get("submods").cloned();
         let session = serde_json::to_string(&self.session).map_err(|_| StoreError::Damaged { what: "session" })?;
         sessions::keep(connection, &self.id, &session, UnixTime(self.session.expires))?;
         self.log.append(connection, self.now, Kind::Attest, &self.session.decision, &self.facts)?;

@@ -112,9 +112,20 @@ pub(super) fn of(method: &str, path: &str) -> Details {
         }
         ("GET", "/confide/v0/reference-values") => get("Every reference value", json!("ReferenceValues")),
         ("POST", "/confide/v0/reference-values/{id}") => {
-            send("Revokes one reference value", "Revocation", json!("Revoked"))
+            send("Revokes one reference value, or says when it ends", "Ending", json!("Ended"))
         }
         ("DELETE", "/confide/v0/reference-values/{id}") => get("Removes one reference value", json!("Removed")),
+        ("POST", "/confide/v0/reference-imports") => {
+            send("Takes a document of reference values, whole or not at all", "Document", json!("Intake"))
+        }
+        ("GET", "/confide/v0/reference-signers") => get("Keys that may sign such documents", json!("Signers")),
+        ("POST", "/confide/v0/reference-signers") => send("Pins such a key", "NewSigner", json!("Signer")),
+        ("DELETE", "/confide/v0/reference-signers/{id}") => get("Takes such a key off", json!("Removed")),
+        ("GET", "/confide/v0/revocations") => get("Every revocation, also lifted ones", json!("Revocations")),
+        ("POST", "/confide/v0/revocations") => {
+            send("Revokes an image, site, chip, key, policy version or rule", "NewRevocation", json!("NowRevoked", new))
+        }
+        ("POST", "/confide/v0/revocations/{id}") => send("Lifts a revocation", "Revocation", json!("Lifted")),
         ("GET", "/confide/v0/audit") => {
             Details { query: &["from", "limit"], ..get("Entries of the audit log", json!("Entries")) }
         }
