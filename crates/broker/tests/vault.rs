@@ -187,9 +187,9 @@ async fn secrets_are_kept_in_vault_and_released_from_there() {
 
     let mut places = vec![audit.to_vec(), log.0.lock().unwrap().clone()];
     assert!(holds(&places[1], b"logged in to Vault"), "the log is captured");
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
-        places.push(std::fs::read(entry.unwrap().path()).unwrap());
-    }
+    // The database's side files go when its last connection is closed.
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    places.extend(files.filter_map(|entry| std::fs::read(entry.unwrap().path()).ok()));
     for secret in [SECRET, SECRET_ID.as_bytes(), b"hvs.token", hex::encode(SECRET).as_bytes()] {
         assert!(!places.iter().any(|place| holds(place, secret)), "{} leaked", String::from_utf8_lossy(secret));
     }

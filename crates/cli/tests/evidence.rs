@@ -307,7 +307,7 @@ fn every_kind_is_found_out_and_verified_or_refused_with_its_code() {
         // A certificate that Gramine made: its quote holds and binds its key; the enclave may be debugged.
         (&[ratls, sgx[1]], "2025-02-19T21:20:00Z", "--quiet", "ra-tls", "E-DCAP-DEBUG"),
         (&[ratls, sgx[1]], "2025-02-19T21:20:00Z", debug, "ra-tls", ""),
-        (&[ratls], "2025-02-19T21:20:00Z", "--quiet", "ra-tls", "E-DCAP-COLLATERAL"),
+        (&[ratls], "2025-02-19T21:20:00Z", "--quiet", "ra-tls", "E-DCAP-CRL"),
         (&[ratls], "2025-02-19T21:20:00Z", "--nonce=00", "ra-tls", "E-RATLS-BINDING"),
         (&[ratls], "1999-02-19T21:20:00Z", "--quiet", "ra-tls", "E-RATLS-TIME"),
     ];

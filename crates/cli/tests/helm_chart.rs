@@ -71,7 +71,7 @@ fn the_chart_lints_and_refuses_values_that_would_hurt() {
 #[test]
 fn three_replicas_share_a_database_and_nothing_secret_is_in_the_chart() {
     let Some(objects) = rendered("minimal", &[]) else { return };
-    let kinds: Vec<_> = objects.keys().map(String::as_str).collect();
+    let kinds = kinds(&objects);
     let wanted = ["ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount"];
     assert_eq!(kinds, wanted, "no Secret is made");
     let deployment = &objects["Deployment"];
@@ -120,6 +120,13 @@ fn three_replicas_share_a_database_and_nothing_secret_is_in_the_chart() {
     assert_eq!(objects["NetworkPolicy"]["spec"]["egress"][0]["ports"][0]["port"], json!(5432));
 }
 
+/// In order of their names.
+fn kinds(objects: &Map<String, Value>) -> Vec<&str> {
+    let mut kinds: Vec<_> = objects.keys().map(String::as_str).collect();
+    kinds.sort_unstable();
+    kinds
+}
+
 #[test]
 fn every_value_arrives() {
     let Some(objects) = rendered("full", &[]) else { return };
@@ -138,8 +145,7 @@ fn every_value_arrives() {
     assert_eq!((&monitor["path"], &monitor["scheme"]), (&json!("/metrics"), &json!("https")));
     assert_eq!(monitor["tlsConfig"]["ca"]["secret"], json!({"name": "hospital-keys", "key": "identity.pem"}));
     let one = rendered("single", &[]).unwrap();
-    let kinds: Vec<_> = one.keys().map(String::as_str).collect();
-    assert_eq!(kinds, ["ConfigMap", "Deployment", "Service", "ServiceAccount"]);
+    assert_eq!(kinds(&one), ["ConfigMap", "Deployment", "Service", "ServiceAccount"]);
     // Other settings, other pods.
     let sum = |objects: &Map<String, Value>| {
         objects["Deployment"]["spec"]["template"]["metadata"]["annotations"]["checksum/settings"].clone()

@@ -110,8 +110,13 @@ fn section(words: &str, command: &Command) -> String {
     let _ = writeln!(text, "Usage: `{usage}`");
     text.push_str(&table(&arguments));
     if let Some(help) = command.get_after_help().map(ToString::to_string) {
-        let examples: Vec<String> = help.lines().skip(1).map(|line| format!("$ {}", line.trim())).collect();
-        let _ = writeln!(text, "\n```console\n{}\n```", examples.join("\n"));
+        let mut continued = false;
+        let _ = writeln!(text, "\n```console");
+        for line in help.lines().skip(1).map(str::trim) {
+            let _ = writeln!(text, "{} {line}", if continued { "   " } else { "$" });
+            continued = line.ends_with('\\');
+        }
+        let _ = writeln!(text, "```");
     }
     text
 }
