@@ -7,7 +7,8 @@ use super::{Answer, Call, Table};
 use crate::app::App;
 use crate::path::ResourcePath;
 use crate::store::audit::Kind;
-use crate::store::secrets;
+use crate::store::db::Connection;
+use crate::store::{StoreError, secrets};
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -37,6 +38,30 @@ pub(super) struct Change<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) version: Option<u64>,
     pub(super) changed: bool,
+}
+
+/// Changes the store, writes that down, and puts it into force.
+pub(super) async fn written(
+    app: &Arc<App>,
+    admin: &Admin,
+    call: &Call,
+    action: &'static str,
+    object: String,
+    work: impl FnOnce(&Connection) -> Result<bool, StoreError> + Send + 'static,
+) -> Result<bool, Refusal> {
+    let (log, now) = (Arc::clone(&app.store.audit), app.clock.now());
+    let (name, peer) = (admin.name().to_owned(), call.peer.to_string());
+    let changed = app
+        .store
+        .write(move |connection| {
+            let changed = work(connection)?;
+            let facts = Change { admin: &name, peer, action, object: &object, version: None, changed };
+            log.append(connection, now, Kind::Admin, "", &facts)?;
+            Ok(changed)
+        })
+        .await?;
+    app.policies.reload(&app.store, now).await?;
+    Ok(changed)
 }
 
 async fn put(app: Arc<App>, admin: Admin, call: Call) -> Answer {

@@ -1,12 +1,11 @@
 //! Reference values out of documents, and the keys that are pinned to sign them.
 
+use super::admin::{Change, written};
 use super::gate::{Admin, Scope};
 use super::protocol::strict;
 use super::refusal::Refusal;
-use super::revocations::written;
 use super::{Answer, Call, Table, json};
 use crate::app::App;
-use crate::http::admin::Change;
 use crate::intake::signer::{Key, Signer};
 use crate::intake::{self, Intake, IntakeError, Sent};
 use crate::store::audit::Kind;

@@ -1,14 +1,12 @@
 //! Reference values: added, listed, removed and revoked one by one, or set as upstream's tools set them.
 
-use super::admin::Change;
+use super::admin::written;
 use super::gate::{Admin, Scope};
 use super::protocol::strict;
 use super::refusal::Refusal;
 use super::{Answer, Call, Table, json};
 use crate::app::App;
 use crate::intake;
-use crate::store::StoreError;
-use crate::store::audit::Kind;
 use crate::store::db::Connection;
 use crate::store::references::{self, Entry};
 use axum::body::Body;
@@ -79,7 +77,7 @@ async fn add(app: Arc<App>, admin: Admin, call: Call) -> Answer {
     let entry = entry(&name, value, single, now.0, expires)?;
     let id = entry.id;
     let object = format!("{name}, {id}");
-    let added = change(&app, &admin, &call, "add reference value", object, move |connection| {
+    let added = written(&app, &admin, &call, "add reference value", object, move |connection| {
         references::add(connection, &entry)
     })
     .await?;
@@ -94,7 +92,7 @@ async fn list(app: Arc<App>, _: Admin, _: Call) -> Answer {
 async fn remove(app: Arc<App>, admin: Admin, call: Call) -> Answer {
     let id = id(&call)?;
     let work = move |connection: &Connection| references::remove(connection, &id);
-    match change(&app, &admin, &call, "remove reference value", id.to_string(), work).await? {
+    match written(&app, &admin, &call, "remove reference value", id.to_string(), work).await? {
         true => json(StatusCode::OK, &object!({"id": id, "removed": true})),
         false => Err(absent()),
     }
@@ -110,7 +108,7 @@ async fn end(app: Arc<App>, admin: Admin, call: Call) -> Answer {
             let end = expires.max(now.0);
             let work = move |connection: &Connection| references::expire(connection, &id, end);
             let object = format!("{id}, {end}");
-            return match change(&app, &admin, &call, "end reference value", object, work).await? {
+            return match written(&app, &admin, &call, "end reference value", object, work).await? {
                 true => json(StatusCode::OK, &object!({"id": id, "expires": end})),
                 false => Err(absent()),
             };
@@ -122,7 +120,7 @@ async fn end(app: Arc<App>, admin: Admin, call: Call) -> Answer {
     }
     let object = format!("{id}: {reason}");
     let work = move |connection: &Connection| references::revoke(connection, &id, &reason, now);
-    match change(&app, &admin, &call, "revoke reference value", object, work).await? {
+    match written(&app, &admin, &call, "revoke reference value", object, work).await? {
         true => json(StatusCode::OK, &object!({"id": id, "revoked": true})),
         false => Err(absent()),
     }
@@ -161,7 +159,7 @@ async fn message(app: Arc<App>, admin: Admin, call: Call) -> Answer {
     }
     let names: Vec<String> = values.into_iter().map(|(name, _)| name).collect();
     let object = names.join(", ").chars().take(512).collect();
-    change(&app, &admin, &call, "set reference values", object, move |connection| {
+    written(&app, &admin, &call, "set reference values", object, move |connection| {
         names.iter().try_for_each(|name| references::clear(connection, name))?;
         entries.iter().try_for_each(|entry| references::add(connection, entry).map(drop))?;
         Ok(true)
@@ -183,30 +181,6 @@ async fn one(app: Arc<App>, _: Admin, call: Call) -> Answer {
     let name = percent_encoding::percent_decode_str(&call.rest).decode_utf8();
     let name = name.map_err(|_| Refusal::of(Code::Format, "a reference value's name is UTF-8"))?;
     json(StatusCode::OK, snapshot.references.get(name.as_ref()).ok_or_else(absent)?)
-}
-
-/// Changes the store, writes that down, and puts it into force.
-async fn change(
-    app: &Arc<App>,
-    admin: &Admin,
-    call: &Call,
-    action: &'static str,
-    object: String,
-    work: impl FnOnce(&Connection) -> Result<bool, StoreError> + Send + 'static,
-) -> Result<bool, Refusal> {
-    let (log, now) = (Arc::clone(&app.store.audit), app.clock.now());
-    let (name, peer) = (admin.name().to_owned(), call.peer.to_string());
-    let changed = app
-        .store
-        .write(move |connection| {
-            let changed = work(connection)?;
-            let facts = Change { admin: &name, peer, action, object: &object, version: None, changed };
-            log.append(connection, now, Kind::Admin, "", &facts)?;
-            Ok(changed)
-        })
-        .await?;
-    app.policies.reload(&app.store, now).await?;
-    Ok(changed)
 }
 
 fn entry(name: &str, value: Value, single: bool, added: u64, expires: Option<u64>) -> Result<Entry, Refusal> {

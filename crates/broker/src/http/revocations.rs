@@ -1,13 +1,12 @@
 //! `/confide/v0/revocations`: images, sites, chips, keys, policies' versions and rules that are not believed any more.
 
-use super::admin::Change;
+use super::admin::written;
 use super::gate::{Admin, Scope};
 use super::protocol::strict;
 use super::refusal::Refusal;
 use super::{Answer, Call, Table, json};
 use crate::app::App;
 use crate::path::ResourcePath;
-use crate::store::audit::Kind;
 use crate::store::db::Connection;
 use crate::store::revocations::{self, Revoked, What};
 use crate::store::{StoreError, policies, rules, secrets};
@@ -82,30 +81,6 @@ async fn lift(app: Arc<App>, admin: Admin, call: Call) -> Answer {
         true => json(StatusCode::OK, &object!({"id": id, "lifted": true})),
         false => Err(Refusal::of(Code::Absent, "there is no such revocation in force")),
     }
-}
-
-/// Changes the store, writes that down, and puts it into force.
-pub(super) async fn written(
-    app: &Arc<App>,
-    admin: &Admin,
-    call: &Call,
-    action: &'static str,
-    object: String,
-    work: impl FnOnce(&Connection) -> Result<bool, StoreError> + Send + 'static,
-) -> Result<bool, Refusal> {
-    let (log, now) = (Arc::clone(&app.store.audit), app.clock.now());
-    let (name, peer) = (admin.name().to_owned(), call.peer.to_string());
-    let changed = app
-        .store
-        .write(move |connection| {
-            let changed = work(connection)?;
-            let facts = Change { admin: &name, peer, action, object: &object, version: None, changed };
-            log.append(connection, now, Kind::Admin, "", &facts)?;
-            Ok(changed)
-        })
-        .await?;
-    app.policies.reload(&app.store, now).await?;
-    Ok(changed)
 }
 
 /// Whether the store knows what is revoked; none where it cannot tell. A typing error revokes nothing.
