@@ -88,11 +88,13 @@ fn main() {
         for (task, (what, upstream)) in [Task::Handshake, Task::Resource].into_iter().zip(UPSTREAM) {
             let (rate, delays);
             connect(&mut askers, &broker).await;
+            let worked = processor_seconds();
             (askers, rate) = closed(askers, task).await;
+            let each = (processor_seconds() - worked) / (rate * ROUND.as_secs_f64()) * 1e3;
             connect(&mut askers, &broker).await;
             (askers, delays) = open(askers, task, rate * SHARE).await;
             println!(
-                "  {what:12} {rate:8.0} per second, {:.1} times upstream's {upstream:.0}; at {:.0} per second p50 {:.1} ms, p99 {:.1} ms",
+                "  {what:12} {rate:8.0} per second, {:.1} times upstream's {upstream:.0}, {each:.2} ms of a processor each with the guest's part; at {:.0} per second p50 {:.1} ms, p99 {:.1} ms",
                 rate / upstream,
                 rate * SHARE,
                 delays.at(0.5),
@@ -212,6 +214,14 @@ fn bare() -> f64 {
 
 fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap())
+}
+
+/// What this process, broker and guests, has worked (`/proc/self/stat`, hundredths of a second).
+fn processor_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // After the name in brackets: the state is the third value, user and system time are the 14th and 15th.
+    let values: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+    values[11..13].iter().map(|value| value.parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
 
 /// Bytes in memory (`/proc/self/statm`, pages of 4 KiB).

@@ -4,7 +4,7 @@
 //! listed here are dropped before hashing, as upstream does.
 
 use crate::ReportData;
-use crate::json::canonical;
+use crate::json::canonical_value;
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
@@ -33,16 +33,16 @@ pub struct Challenge {
     pub extra_params: serde_json::Value,
 }
 
-/// `POST /kbs/v0/attest`.
+/// `POST /kbs/v0/attest`, with evidence as a value, or as a text that is not taken apart (`RawValue`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Attestation {
+pub struct Attestation<E = serde_json::Value> {
     /// Plain text whose digest is in the evidence, or nothing.
     pub init_data: Option<InitData>,
     /// What the evidence is bound to.
     pub runtime_data: RuntimeData,
     /// The evidence.
-    pub tee_evidence: CompositeEvidence,
+    pub tee_evidence: CompositeEvidence<E>,
 }
 
 /// Init-data: a text whose digest the host put into the evidence at launch.
@@ -66,9 +66,9 @@ pub struct RuntimeData {
 
 /// Evidence of the CPU, and of devices.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CompositeEvidence {
+pub struct CompositeEvidence<E = serde_json::Value> {
     /// Of the CPU; its form depends on the TEE.
-    pub primary_evidence: serde_json::Value,
+    pub primary_evidence: E,
     /// JSON text of a map of device evidence, or empty; its exact bytes are hashed.
     #[serde(default)]
     pub additional_evidence: String,
@@ -144,7 +144,7 @@ pub fn runtime_binding(data: &RuntimeData, additional_evidence: &str) -> Result<
         "nonce": data.nonce,
         "tee-pubkey": data.tee_pubkey,
     });
-    let hash = digest::digest(&digest::SHA384, &canonical(&value)?);
+    let hash = digest::digest(&digest::SHA384, &canonical_value(&value)?);
     let mut bytes = [0; 48];
     bytes.copy_from_slice(hash.as_ref());
     Ok(bytes)

@@ -406,7 +406,7 @@ impl Facts {
                 Version::V0_2_0 => "0.2.0",
                 Version::V0_4_0 => "0.4.0",
             },
-            evidence: claims::json::canonical_value(&message.evidence).ok().map(|bytes| Digest256::of(&bytes)),
+            evidence: claims::json::canonical_text(&message.evidence).ok().map(|bytes| Digest256::of(&bytes)),
             code: None,
             rule: None,
             claims: None,

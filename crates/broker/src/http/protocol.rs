@@ -11,6 +11,7 @@ use claims::{Code, Digest256, UnixTime};
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -25,7 +26,8 @@ pub(crate) struct Message {
     pub(crate) init_data: Option<InitData>,
     pub(crate) runtime_data: RuntimeData,
     pub(crate) additional_evidence: String,
-    pub(crate) evidence: Value,
+    /// As it came: most of it are numbers, which are read once, as what they stand for.
+    pub(crate) evidence: Box<RawValue>,
 }
 
 /// The body of protocol 0.2.0.
@@ -33,7 +35,7 @@ pub(crate) struct Message {
 #[serde(rename_all = "kebab-case")]
 struct OldAttestation {
     tee_pubkey: TeeKey,
-    tee_evidence: Value,
+    tee_evidence: Box<RawValue>,
 }
 
 impl Message {
@@ -41,7 +43,7 @@ impl Message {
     pub(crate) fn read(body: &[u8], pending: &Pending) -> Result<Self, Refusal> {
         match pending.version {
             Version::V0_4_0 => {
-                let body: Attestation = strict(body)?;
+                let body: Attestation<Box<RawValue>> = strict(body)?;
                 if body.runtime_data.nonce != pending.nonce_text() {
                     return Err(Refusal::of(Code::Nonce, "the nonce is not this session's"));
                 }

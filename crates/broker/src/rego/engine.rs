@@ -6,7 +6,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, PolicyLengthConfig, Value};
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Longest policy.
@@ -23,6 +23,8 @@ const STEPS: u32 = 64;
 const QUERY: &str = "query_reference_value";
 /// The package of every policy.
 const PACKAGE: &str = "data.policy";
+/// A rule that no policy has: names of rules begin with a letter.
+const NOTHING: &str = "0";
 
 /// Why a policy gives no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +73,11 @@ pub(crate) struct Program {
     pub(crate) version: u8,
     /// How it wants to see evidence.
     pub(crate) claims: ClaimsForm,
+    ready: Ready,
 }
+
+/// The engine with the reference values in it, prepared: questions without data of their own start from it.
+type Ready = Arc<Mutex<Option<(Arc<References>, Engine)>>>;
 
 impl Program {
     /// Reads a policy: as version 1 of the language, else as version 0.
@@ -90,7 +96,13 @@ impl Program {
         if engine.get_packages().map_err(|error| failed(&error))? != [PACKAGE] {
             return Err(RegoError::Package);
         }
-        Ok(Self { engine, digest: Digest256::of(text.as_bytes()), version, claims: ClaimsForm::of(text) })
+        Ok(Self {
+            engine,
+            digest: Digest256::of(text.as_bytes()),
+            version,
+            claims: ClaimsForm::of(text),
+            ready: Ready::default(),
+        })
     }
 
     /// Of the text.
@@ -109,6 +121,30 @@ impl Program {
         if text.len() > MAX_INPUT {
             return Err(RegoError::Input);
         }
+        let mut engine = match data {
+            Some(data) => self.prepare(data, references)?,
+            None => self.ready(references)?,
+        };
+        engine.set_input(Value::from_json_str(&text).map_err(|error| failed(&error))?);
+        Ok(Question { engine })
+    }
+
+    /// A prepared engine for these reference values: they change rarely, questions come all the time.
+    fn ready(&self, references: &Arc<References>) -> Result<Engine, RegoError> {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, engine)) = &*ready
+            && Arc::ptr_eq(known, references)
+        {
+            return Ok(engine.clone());
+        }
+        let mut engine = self.prepare(serde_json::Value::Null, references)?;
+        // Any question makes the engine prepare itself, also one that nothing answers.
+        let _unanswered = engine.eval_rule(format!("{PACKAGE}.{NOTHING}"));
+        *ready = Some((Arc::clone(references), engine.clone()));
+        Ok(engine)
+    }
+
+    fn prepare(&self, data: serde_json::Value, references: &Arc<References>) -> Result<Engine, RegoError> {
         let mut engine = self.engine.clone();
         let error = |error: anyhow::Error| failed(&error);
         let known = Arc::clone(references);
@@ -119,15 +155,14 @@ impl Program {
         };
         engine.add_extension(QUERY.into(), 1, Box::new(query)).map_err(error)?;
         let mut all = match data {
-            Some(serde_json::Value::Object(members)) => members,
+            serde_json::Value::Object(members) => members,
             _ => serde_json::Map::new(),
         };
         let values: serde_json::Map<_, _> =
             references.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         all.insert("reference".into(), values.into());
         engine.add_data(Value::from(serde_json::Value::Object(all))).map_err(error)?;
-        engine.set_input(Value::from_json_str(&text).map_err(error)?);
-        Ok(Question { engine })
+        Ok(engine)
     }
 }
 

@@ -51,6 +51,25 @@ fn every_shipped_policy_compiles_and_its_cases_hold() {
 }
 
 #[test]
+fn questions_after_each_other_see_their_own_input_and_reference_values_only() {
+    let text = "package policy\nimport rego.v1\ndefault executables := 33\n\
+                executables := 3 if input.m in query_reference_value(\"m\")\n\
+                executables := 4 if input.m in data.reference.n\n\
+                trust_claims := {\"executables\": executables}";
+    let program = Program::compile(text).unwrap();
+    let one = Arc::new(References::from([("m".into(), json!(["a"])), ("n".into(), json!(["b"]))]));
+    let other = Arc::new(References::from([("m".into(), json!(["b"])), ("n".into(), json!(["c"]))]));
+    let cases =
+        [(&one, "a", 3), (&one, "b", 4), (&other, "b", 3), (&other, "a", 33), (&one, "c", 33), (&other, "c", 4)];
+    for (references, measured, wanted) in cases.iter().chain(&cases) {
+        let (vector, _) = appraise::ask(&program, &json!({"m": measured}), references).unwrap();
+        assert_eq!(vector.json()["executables"], json!(wanted), "{measured}");
+        let (vector, _) = appraise::ask(&program, &json!({}), references).unwrap();
+        assert_eq!(vector.json()["executables"], json!(33), "no input");
+    }
+}
+
+#[test]
 fn both_versions_of_the_language_and_both_shapes_of_the_path_are_read() {
     let affirming = ear("affirming");
     let list = "package policy\nimport rego.v1\nallow if data[\"resource-path\"][0] == \"a\"";

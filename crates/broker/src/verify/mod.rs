@@ -26,6 +26,7 @@ use claims::nvgpu::GoldenMeasurements;
 use claims::snp::SnpClaims;
 use claims::{Code, Digest256, UnixTime};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -165,16 +166,17 @@ impl Appraiser {
 
     /// Verifies evidence of a CPU and that it is bound to the session. Does arithmetic of a few milliseconds and may
     /// read files: not for an async thread.
-    pub(crate) fn verify(&self, kind: Kind, evidence: &Value, session: &Session<'_>) -> Result<Verified, Code> {
+    pub(crate) fn verify(&self, kind: Kind, evidence: &RawValue, session: &Session<'_>) -> Result<Verified, Code> {
+        let value = || serde_json::from_str::<Value>(evidence.get()).map_err(|_| Code::Format);
         match kind {
-            Kind::Snp => self.verify_snp(evidence, session),
-            Kind::Tdx | Kind::Sgx => self.verify_quote(kind, evidence, session),
-            Kind::AzSnpVtpm | Kind::AzTdxVtpm => self.verify_azure(kind, evidence, &session.binding, session.now),
+            Kind::Snp => self.verify_snp(evidence.get(), session),
+            Kind::Tdx | Kind::Sgx => self.verify_quote(kind, &value()?, session),
+            Kind::AzSnpVtpm | Kind::AzTdxVtpm => self.verify_azure(kind, &value()?, &session.binding, session.now),
             Kind::Tpm => {
                 let nonce = session.binding.get(..tpm::NONCE_LENGTH).unwrap_or_default();
-                tpm::verify(evidence, session.enrolled, nonce)
+                tpm::verify(&value()?, session.enrolled, nonce)
             }
-            Kind::Aci => self.verify_aci(evidence, session),
+            Kind::Aci => self.verify_aci(&value()?, session),
         }
     }
 

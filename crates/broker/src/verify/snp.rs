@@ -27,8 +27,8 @@ pub struct Verifiers {
 
 impl Appraiser {
     /// Verifies a report with the certificates that came along.
-    pub(super) fn verify_snp(&self, evidence: &Value, session: &Session<'_>) -> Result<Verified, Code> {
-        let (report, table) = attest::snp::kbs::from_json(evidence).map_err(|error| error.code())?;
+    pub(super) fn verify_snp(&self, evidence: &str, session: &Session<'_>) -> Result<Verified, Code> {
+        let (report, table) = attest::snp::kbs::from_slice(evidence.as_bytes()).map_err(|error| error.code())?;
         let (claims, revocation) = self.report(&report, &table, session.now)?;
         if claims.report_data != report.claimed().report_data {
             return Err(Code::SnpFormat);

@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use claims::kbs::RuntimeData;
 use claims::{Code, Nonce, UnixTime};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -61,6 +62,11 @@ fn appraiser(collateral: Option<&Path>) -> Appraiser {
 /// What no evidence was made for.
 fn other_session(now: UnixTime) -> Session<'static> {
     Session { binding: [7; 48], now, enrolled: &[] }
+}
+
+/// As it comes over the wire.
+fn sent(evidence: &Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(evidence).unwrap()
 }
 
 fn runtime() -> RuntimeData {
@@ -120,7 +126,7 @@ fn a_recorded_tdx_quote_is_verified_and_appraised() {
         &json!({"mr_td": [body["mr_td"]], "rtmr_1": [body["rtmr_1"]], "rtmr_2": [body["rtmr_2"]]}),
     );
     let evidence = json!({"quote": STANDARD.encode(&bytes)});
-    let refused = |kind, now| appraiser.verify(kind, &evidence, &other_session(now)).err();
+    let refused = |kind, now| appraiser.verify(kind, &sent(&evidence), &other_session(now)).err();
     assert_eq!(refused(Kind::Tdx, now), Some(Code::ReportData));
     assert_eq!(refused(Kind::Sgx, now), Some(Code::DcapVersion));
     // Whether collateral that has ended will do is the policy's question; the shipped one says no.
@@ -146,7 +152,7 @@ fn a_recorded_sgx_quote_is_verified_and_what_its_platform_lacks_is_said() {
     let vector = &submods["cpu0"]["ear.trustworthiness-vector"];
     assert_eq!((&vector["executables"], &vector["hardware"]), (&json!(3), &json!(97)));
     let evidence = json!({"quote": STANDARD.encode(&bytes)});
-    assert_eq!(appraiser.verify(Kind::Sgx, &evidence, &other_session(now)).err(), Some(Code::ReportData));
+    assert_eq!(appraiser.verify(Kind::Sgx, &sent(&evidence), &other_session(now)).err(), Some(Code::ReportData));
 }
 
 #[test]
@@ -182,7 +188,7 @@ fn the_recorded_evidence_of_an_azure_machine_is_verified_and_appraised() {
             "tcb_snp": text("snp"), "tcb_tee": text("tee"),
         }),
     );
-    let refused = |kind, evidence: &Value| appraiser.verify(kind, evidence, &other_session(NOW)).err();
+    let refused = |kind, evidence: &Value| appraiser.verify(kind, &sent(evidence), &other_session(NOW)).err();
     assert_eq!(refused(Kind::AzSnpVtpm, &evidence), Some(Code::TpmNonce));
     assert_eq!(refused(Kind::AzTdxVtpm, &evidence), Some(Code::AzureFormat));
 }
@@ -242,7 +248,7 @@ fn the_recorded_evidence_of_a_container_group_is_verified_and_appraised() {
             "aci_snp_svn": [claims["reported_tcb_snp"]], "aci_tee_svn": [claims["reported_tcb_tee"]],
         }),
     );
-    let refused = |evidence: &Value| appraiser.verify(Kind::Aci, evidence, &other_session(NOW)).err();
+    let refused = |evidence: &Value| appraiser.verify(Kind::Aci, &sent(evidence), &other_session(NOW)).err();
     assert_eq!(refused(&evidence), Some(Code::ReportData));
     evidence["policy"] = STANDARD.encode("package policy").into();
     assert_eq!(refused(&evidence), Some(Code::AciPolicy));

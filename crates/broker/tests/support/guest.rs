@@ -181,7 +181,7 @@ pub struct Session {
 
 impl Session {
     pub async fn attest(&self, client: &mut Client, body: &Value) -> Answer {
-        client.send("POST", "/kbs/v0/attest", &[("cookie", &self.cookie)], body.to_string()).await
+        client.send("POST", "/kbs/v0/attest", &[("cookie", &self.cookie)], serde_json::to_vec(body).unwrap()).await
     }
 
     pub async fn get(&self, client: &mut Client, path: &str) -> Answer {

@@ -5,7 +5,7 @@ use attest::snp::{Endorsements, Report};
 use broker::ExtraVerifier;
 use claims::snp::{GuestPolicy, SnpClaims, Tee};
 use claims::{ChipId, Code, HostData, LaunchDigest, ReportData, UnixTime};
-use emulated::{Guest, Hardware, Model, Processor};
+use emulated::{EmulatedVerifier, Guest, Hardware, Model, Processor};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -84,16 +84,17 @@ impl Launch {
 pub fn verifier() -> Option<Arc<dyn ExtraVerifier>> {
     // Making the roots takes longer than a connection may be idle, on a machine that does other things as well.
     LazyLock::force(&PROCESSORS);
-    Some(Arc::new(Emulated))
+    Some(Arc::new(Emulated(PROCESSORS.each_ref().map(|processor| processor.verifier().unwrap()))))
 }
 
-struct Emulated;
+/// They remember the keys that they verified, as the verifier of a running broker does.
+struct Emulated([EmulatedVerifier; 2]);
 
 impl ExtraVerifier for Emulated {
     fn verify(&self, report: &[u8], certificates: &Endorsements, now: UnixTime) -> Result<SnpClaims, Code> {
         let mut code = Code::SnpRoot;
-        for processor in PROCESSORS.iter() {
-            match processor.verifier().unwrap().verify(report, certificates, now) {
+        for verifier in &self.0 {
+            match verifier.verify(report, certificates, now) {
                 // A lie that the broker must not pass on.
                 Ok(evidence) => return Ok(SnpClaims { tee: Tee::Snp, ..evidence.claims().clone() }),
                 Err(error) if error.code() != Code::SnpRoot => code = error.code(),
