@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what went wrong by failing")]
 
 use attest::snp::{
-    CertificateTable, Collateral, CrlPolicy, CrlStatus, Endorsements, Expected, Report, Role, SnpError, TcbFloor,
-    UnanchoredRoot, VekCache, kbs,
+    CertificateTable, Collateral, CrlPolicy, CrlStatus, Endorsements, Entry, Expected, Report, Role, SnpError,
+    TcbFloor, UnanchoredRoot, VekCache, kbs,
 };
 use claims::bytes::Digest384;
 use claims::snp::{Product, SigningKey, Tee};
@@ -11,6 +11,38 @@ use claims::{Allowed, Code, UnixTime};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// A store holds a chip's keys of before and after an update; a host hands over an old one.
+#[test]
+fn the_key_of_the_reported_tcb_is_chosen_wherever_it_lies() {
+    let Some(vectors) = Vectors::open() else { return };
+    let case = |list: &str, name: &str| {
+        let cases = vectors.manifest[list].as_array().unwrap();
+        cases.iter().find(|case| case["name"] == name).unwrap().clone()
+    };
+    let report = Report::parse(&vectors.read("reports/milan-v3-dstack.bin")).unwrap();
+    let right = vectors.endorsements(&case("reports", "milan-v3-dstack"));
+    // The same chip at an older TCB.
+    let old = vectors.endorsements(&case("negatives", "n40-tcb-substitution")).vek;
+    let heap = |veks: [&[u8]; 2]| {
+        let mut collateral = Collateral::new();
+        for der in veks.into_iter().chain([right.intermediate.as_slice(), &right.root]) {
+            collateral.add(der).unwrap();
+        }
+        collateral
+    };
+    for veks in [[&old[..], &right.vek], [&right.vek, &old]] {
+        let chosen = Endorsements::choose(&report, &CertificateTable::default(), &heap(veks));
+        assert_eq!(chosen.vek, right.vek);
+        for handed in [&old, &right.vek] {
+            let table = CertificateTable::of(vec![(Entry::Vcek, handed.clone())]);
+            assert_eq!(Endorsements::choose(&report, &table, &heap(veks)).vek, right.vek);
+        }
+    }
+    // Where nothing fits, what is there is tried, and refused for what it is.
+    let table = CertificateTable::of(vec![(Entry::Vcek, old.clone())]);
+    assert_eq!(Endorsements::choose(&report, &table, &Collateral::new()).vek, old);
+}
 
 #[test]
 fn every_genuine_report_verifies_at_its_time() {

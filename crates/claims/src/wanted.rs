@@ -166,16 +166,110 @@ pub struct GpuWanted {
     pub count: Option<usize>,
 }
 
-/// Of an attestation token.
+/// Of a token of Microsoft Azure Attestation.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TokenWanted {
+pub struct MaaWanted {
     /// Issuers.
     pub issuer: Vec<String>,
     /// Audiences.
     pub audience: Vec<String>,
-    /// Other claims, compared as JSON values.
+    /// Other claims: see [`claim_difference`].
     pub claims: BTreeMap<String, Value>,
+    /// `x-ms-compliance-status`.
+    pub compliance_status: Vec<String>,
+    /// `x-ms-policy-hash`: which policy the service applied.
+    pub policy_hash: Vec<String>,
+    /// `x-ms-sevsnpvm-launchmeasurement`.
+    pub measurement: Vec<Digest384>,
+    /// `x-ms-sevsnpvm-hostdata`: of a container group the SHA-256 of its policy.
+    pub host_data: Vec<Digest256>,
+    /// `x-ms-sgx-mrenclave`.
+    pub mrenclave: Vec<Digest256>,
+    /// `x-ms-sgx-mrsigner`.
+    pub mrsigner: Vec<Digest256>,
+    /// `x-ms-sgx-product-id`.
+    pub product_id: Vec<u64>,
+    /// Least `x-ms-sgx-svn`.
+    pub svn: Option<u64>,
+    /// `x-ms-sgx-ehd`: base64url of what the session binds.
+    pub enclave_held_data: Vec<String>,
+    /// `tdx_mrtd`.
+    pub mr_td: Vec<Digest384>,
+    /// `attester_tcb_status`.
+    pub tcb_status: Vec<String>,
+}
+
+/// Of an EAR token.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EarWanted {
+    /// Issuers.
+    pub issuer: Vec<String>,
+    /// Audiences.
+    pub audience: Vec<String>,
+    /// Other claims: see [`claim_difference`].
+    pub claims: BTreeMap<String, Value>,
+    /// `eat_profile`.
+    pub profile: Vec<String>,
+    /// Exactly these submodules.
+    pub submods: Vec<String>,
+    /// `ear.appraisal-policy-id` of every submodule.
+    pub policies: Vec<String>,
+}
+
+/// Of a detached EAT of NVIDIA's remote attestation service. Whatever a file names, the overall result must be true, and
+/// of every device the measurements golden, Secure Boot on and debugging off.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NrasWanted {
+    /// Issuers.
+    pub issuer: Vec<String>,
+    /// Audiences.
+    pub audience: Vec<String>,
+    /// Other claims of the token over all devices: see [`claim_difference`].
+    pub claims: BTreeMap<String, Value>,
+    /// Other claims of every device's token, in the same way.
+    pub device_claims: BTreeMap<String, Value>,
+    /// Drivers.
+    pub driver: Vec<String>,
+    /// VBIOS versions.
+    pub vbios: Vec<String>,
+    /// Devices, by `ueid`.
+    pub devices: Vec<String>,
+    /// `hwmodel`.
+    pub hardware_model: Vec<String>,
+    /// Number of devices.
+    pub count: Option<usize>,
+}
+
+/// The first claim that is not as wanted: its name, what it is (null when it is missing), and what is wanted. Values are
+/// compared as JSON. A name that starts with `/` is a JSON pointer (RFC 6901) into the claims.
+pub fn claim_difference<'a>(
+    wanted: &'a BTreeMap<String, Value>,
+    claims: &Map<String, Value>,
+) -> Option<(&'a str, Value, &'a Value)> {
+    wanted.iter().find_map(|(name, value)| {
+        let got = match name.starts_with('/') {
+            true => pointed(claims, name),
+            false => claims.get(name).cloned(),
+        };
+        let got = got.unwrap_or(Value::Null);
+        (got != *value).then_some((name.as_str(), got, value))
+    })
+}
+
+/// What a JSON pointer finds.
+fn pointed(claims: &Map<String, Value>, pointer: &str) -> Option<Value> {
+    let (first, rest) = match pointer.get(1..)?.split_once('/') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (pointer.get(1..)?, None),
+    };
+    let member = claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
+    match rest {
+        Some(rest) => member.pointer(&format!("/{rest}")).cloned(),
+        None => Some(member.clone()),
+    }
 }
 
 impl WantedValues {
@@ -219,5 +313,22 @@ mod tests {
         assert!(matches!(unknown.of::<SgxWanted>("sgx"), Err(WantedError::Json(_))));
         assert!(matches!(WantedValues::parse(br#"{"type":"sgx"}"#), Err(WantedError::Version)));
         assert!(matches!(WantedValues::parse(b"[]"), Err(WantedError::Json(_))));
+    }
+
+    #[test]
+    fn a_claim_is_named_or_pointed_at() {
+        let claims = serde_json::json!({ "a/b": 1, "x": { "~y": [true] } });
+        let claims = claims.as_object().unwrap();
+        let differs = |name: &str, value: Value| {
+            let wanted = BTreeMap::from([(name.to_owned(), value)]);
+            claim_difference(&wanted, claims).map(|(_, got, _)| got)
+        };
+        assert_eq!(differs("a/b", 1.into()), None);
+        assert_eq!(differs("/a~1b", 1.into()), None);
+        assert_eq!(differs("/x/~0y/0", true.into()), None);
+        assert_eq!(differs("/x/~0y/0", false.into()), Some(true.into()));
+        assert_eq!(differs("/x/z", 1.into()), Some(Value::Null));
+        assert_eq!(differs("/", 1.into()), Some(Value::Null));
+        assert_eq!(differs("y", 1.into()), Some(Value::Null));
     }
 }

@@ -14,6 +14,14 @@ pub(crate) fn open(path: &Path, reference: Option<&str>) -> Result<Image, Archiv
     Image::open(path, &Opening { reference, scratch: &scratch, limit: UNPACKED, cancelled: &|| false })
 }
 
+/// Opens the image of the first of these names or digests that the archive knows, else its only image; also says which
+/// of the two it was.
+pub(crate) fn open_first(path: &Path, names: &[&str]) -> Result<(Image, bool), ArchiveError> {
+    let scratch = std::env::temp_dir();
+    let opening = Opening { reference: None, scratch: &scratch, limit: UNPACKED, cancelled: &|| false };
+    Image::open_first(path, &opening, names)
+}
+
 /// The layers of an image, base first.
 pub(crate) fn layers(path: &Path, image: &Image) -> Result<Vec<Layer>, Failure> {
     layers::image_layers(image, &options()).map_err(|error| no_hashes(path, error))

@@ -105,12 +105,20 @@ pub fn main(development: Option<Arc<dyn Development>>) -> ExitCode {
     };
     let printer = Printer::new(args.json, args.quiet);
     let context = Context { printer: printer.clone(), development };
-    match commands::run(args.command, &context) {
+    let end = match commands::run(args.command, &context) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::from(1),
         Err(failure) => {
             printer.failure(&failure);
             failure.exit_code()
         }
+    };
+    match printer.lost() {
+        Some(error) => {
+            let failure = Failure::environment(format!("stdout cannot be written: {error}"));
+            printer.failure(&failure);
+            failure.exit_code()
+        }
+        None => end,
     }
 }

@@ -57,6 +57,30 @@ fn contents(image: &Image) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn the_first_name_that_an_archive_knows_is_opened_and_the_only_image_else() {
+    let (layers, settings) = (layers(), config(&layers()));
+    let mut several = oci(&layers, &settings, Stored::Plain, "hello:1");
+    let second = vec![Tar::new().file("c", b"3").bytes()];
+    let manifests = [
+        add_oci(&mut several, &layers, &settings, Stored::Plain, "hello:1"),
+        add_oci(&mut several, &second, &config(&second), Stored::Plain, "hello:2"),
+    ];
+    several.put("index.json", &index(&manifests));
+    let single = oci(&layers, &settings, Stored::Gzip, "hello:1");
+    let folder = tempfile::tempdir().unwrap();
+    let open = |parts: &Parts, names: &[&str]| {
+        let path = folder.path().join("image.tar");
+        std::fs::write(&path, parts.tar()).unwrap();
+        let opening = Opening { reference: None, scratch: folder.path(), limit: 10 << 20, cancelled: &|| false };
+        Image::open_first(&path, &opening, names).map(|(image, known)| (contents(&image), known))
+    };
+    assert_eq!(open(&several, &["sha256:0", "hello:2", "hello:1"]).unwrap(), (second, true));
+    assert_eq!(open(&several, &["hello:1"]).unwrap(), (layers.clone(), true));
+    assert_eq!(open(&single, &["other:1"]).unwrap(), (layers, false));
+    assert!(matches!(open(&several, &["other:1"]), Err(ArchiveError::Ambiguous { .. })));
+}
+
+#[test]
 fn every_packaging_is_the_same_image() {
     let (layers, settings) = (layers(), config(&layers()));
     let mut docker25 = oci(&layers, &settings, Stored::Plain, "hello:1");

@@ -124,6 +124,22 @@ fn every_policy_of_the_vectors_comes_out_to_the_byte() {
     check("12-ahead", ahead.text(Layout::Compact));
 }
 
+/// `az confcom` adds the resolver's mount where the author mounts nothing there.
+#[test]
+fn a_mount_in_the_resolvers_place_is_the_only_one_there() {
+    let (mut template, images) = workload();
+    let mounts = |path: &str, template: &mut Value| {
+        template["resources"][0]["properties"]["containers"][0]["properties"]["volumeMounts"][0]["mountPath"] =
+            path.into();
+        let template = Template::parse(&template.to_string(), None, false).unwrap();
+        let policy = policy(&template.groups[0].containers, &images, &Options::confcom()).unwrap();
+        policy.containers[0].mounts.iter().map(|mount| mount.source.clone()).collect::<Vec<_>>()
+    };
+    let (own, resolver) = ("sandbox:///tmp/atlas/emptydir/.+", "sandbox:///tmp/atlas/resolvconf/.+");
+    assert_eq!(mounts("/mnt/remote", &mut template), [own, resolver]);
+    assert_eq!(mounts("/etc/resolv.conf", &mut template), [own]);
+}
+
 /// Members of a container that the examples above do not reach, as section 3 of the notes gives them.
 #[test]
 fn security_settings_probes_and_variables_follow_the_rules() {

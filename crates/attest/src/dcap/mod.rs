@@ -20,6 +20,7 @@ mod crypto;
 mod error;
 mod expected;
 mod extension;
+mod finding;
 mod json;
 mod pck;
 mod quote;

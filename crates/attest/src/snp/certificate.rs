@@ -1,6 +1,7 @@
 //! X.509 certificates of an SNP chain: parsed by `x509-cert`, then held to AMD's one profile.
 
-use super::error::{Role, SnpError};
+use super::error::SnpError;
+use super::role::Role;
 use super::roots::Anchors;
 use crate::signed::Signed;
 use claims::UnixTime;

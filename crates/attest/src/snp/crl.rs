@@ -2,7 +2,8 @@
 
 use super::certificate::is_pss_sha384;
 use super::crypto::{AwsLc, Provider};
-use super::error::{Role, SnpError};
+use super::error::SnpError;
+use super::role::Role;
 use crate::signed::Signed;
 use claims::UnixTime;
 use x509_cert::crl::TbsCertList;

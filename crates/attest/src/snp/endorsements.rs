@@ -1,8 +1,10 @@
 //! The vendor's certificates that a report is verified with: chosen by what the report says, never by their order.
 
-use super::certificate::MAX_CERTIFICATE;
+use super::certificate::{Certificate, MAX_CERTIFICATE};
 use super::crypto::{AwsLc, Provider};
+use super::extensions;
 use super::report::Report;
+use super::role::Role;
 use super::roots::ProductionRoots;
 use super::table::{CertificateTable, Entry};
 use crate::signed::Signed;
@@ -117,11 +119,12 @@ impl Endorsements {
             .filter_map(|kind| table.entry(kind))
             .chain(collateral.certificates.iter().map(Vec::as_slice))
             .collect();
-        let vek = table
-            .entry(wanted)
-            .or_else(|| heap.iter().copied().find(|der| is_vek_of(der, report)))
-            .map(<[u8]>::to_vec)
-            .unwrap_or_default();
+        // A store may hold a chip's keys of before and after an update, and a host may hand over an old one: the key of
+        // the reported TCB wins, wherever it lies.
+        let fitting = || heap.iter().copied().filter(|der| is_vek_of(der, report));
+        let given = table.entry(wanted);
+        let vek = given.into_iter().chain(fitting()).find(|der| is_vek_of(der, report) && is_of_tcb(der, report));
+        let vek = vek.or(given).or_else(|| fitting().next()).map(<[u8]>::to_vec).unwrap_or_default();
         let intermediate = issuer_of(&vek, &heap);
         let root = issuer_of(&intermediate, &heap);
         let root_name = parse(&root).and_then(|root| root.subject.to_der().ok());
@@ -162,6 +165,19 @@ fn issuer_of(der: &[u8], heap: &[&[u8]]) -> Vec<u8> {
         .collect();
     fitting.sort_by_key(|(_, pinned)| !pinned);
     fitting.first().map(|(der, _)| der.to_vec()).unwrap_or_default()
+}
+
+/// Whether a certificate is for the TCB that the report says. It is a hint for the choice; verification compares them.
+fn is_of_tcb(der: &[u8], report: &Report) -> bool {
+    let Ok(vek) = Certificate::parse(der, Role::Vek) else { return false };
+    let products = match report.product() {
+        Some(product) => vec![product],
+        None => vec![Product::Milan, Product::Genoa],
+    };
+    products.into_iter().any(|product| {
+        extensions::read(&vek, report.signing_key(), product)
+            .is_ok_and(|read| read.tcb == report.claimed().reported_tcb)
+    })
 }
 
 /// Whether a certificate looks like the endorsement key of this report: kind by name, chip by hardware id.

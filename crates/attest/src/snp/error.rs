@@ -1,30 +1,9 @@
 //! Why SNP evidence is refused: one variant per check, in the order in which the checks are made.
 
+use super::role::Role;
 use claims::bytes::Digest384;
 use claims::snp::{Product, SigningKey, TcbVersion};
-use claims::{ChipId, Code, HostData, LaunchDigest, ReportData};
-use std::fmt;
-
-/// Which certificate of the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// AMD root key.
-    Root,
-    /// AMD SEV key (ASK or ASVK).
-    Intermediate,
-    /// The endorsement key that signs reports (VCEK or VLEK).
-    Vek,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Root => "root",
-            Self::Intermediate => "intermediate",
-            Self::Vek => "endorsement",
-        })
-    }
-}
+use claims::{ChipId, HostData, LaunchDigest, ReportData};
 
 /// Why evidence of an SNP guest was refused. The remote caller gets [`SnpError::code`] only.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -461,62 +440,4 @@ pub enum SnpError {
         /// Bits wanted.
         wanted: u64,
     },
-}
-
-impl SnpError {
-    /// The stable code of this refusal.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Length { .. } => Code::SnpFormat,
-            Self::Version { .. } | Self::VersionRefused { .. } => Code::SnpVersion,
-            Self::SignatureAlgorithm { .. } => Code::SnpAlgorithm,
-            Self::Reserved { .. }
-            | Self::UnsignedTail { .. }
-            | Self::SignaturePadding { .. }
-            | Self::KeyInfoReserved { .. } => Code::SnpReserved,
-            Self::SignatureRange { .. } | Self::Signature => Code::SnpSignature,
-            Self::SigningKeyKind { .. } | Self::MaskedChipKey | Self::VekKind { .. } | Self::Provider { .. } => {
-                Code::SnpSigningKey
-            }
-            Self::PolicyReserved { .. }
-            | Self::PolicyBit { .. }
-            | Self::PlatformBit { .. }
-            | Self::Abi { .. }
-            | Self::IdentityKey { .. }
-            | Self::GuestSvn { .. }
-            | Self::Mitigations { .. } => Code::SnpPolicy,
-            Self::UnknownProduct { .. } | Self::ProductName { .. } | Self::ProductMismatch { .. } => Code::SnpProduct,
-            Self::Emulated { .. } => Code::Emulated,
-            Self::RootNotPinned { .. } => Code::SnpRoot,
-            Self::Missing { .. }
-            | Self::SignatureParameters { .. }
-            | Self::ChainSignature { .. }
-            | Self::Name { .. }
-            | Self::Constraints { .. }
-            | Self::CriticalExtension { .. } => Code::SnpChain,
-            Self::Certificate { .. }
-            | Self::Key { .. }
-            | Self::ExtensionMissing { .. }
-            | Self::ExtensionDoubled { .. }
-            | Self::ExtensionUnexpected { .. }
-            | Self::ExtensionForm { .. }
-            | Self::StructVersion { .. } => Code::SnpCertificate,
-            Self::NotYetValid { .. } | Self::Expired { .. } => Code::SnpExpired,
-            Self::CrlMissing | Self::CrlMalformed { .. } | Self::CrlSignature | Self::CrlStale { .. } => Code::SnpCrl,
-            Self::Revoked { .. } => Code::SnpRevoked,
-            Self::TcbMismatch { .. } => Code::SnpTcb,
-            Self::ChipMismatch { .. } | Self::ChipMasked | Self::Chip { .. } => Code::SnpChip,
-            Self::Debug { .. } => Code::SnpDebug,
-            Self::Migration { .. } | Self::MigrationAgent => Code::SnpMigration,
-            Self::Vmpl { .. } => Code::SnpVmpl,
-            Self::Alias => Code::SnpAlias,
-            Self::TcbOrder { .. }
-            | Self::TcbFloor { .. }
-            | Self::TcbFloorUnknown { .. }
-            | Self::FirmwareFloor { .. } => Code::SnpTcbFloor,
-            Self::Measurement { .. } => Code::Measurement,
-            Self::ReportData { .. } => Code::ReportData,
-            Self::HostData { .. } => Code::HostData,
-        }
-    }
 }

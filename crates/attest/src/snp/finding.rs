@@ -1,8 +1,66 @@
-//! What a refusal of SNP evidence compared, for the operator.
+//! The stable code of a refusal of SNP evidence, and what it compared, for the operator.
 
 use super::error::SnpError;
 use claims::{Code, Finding, Refusal};
 use std::fmt::Display;
+
+impl SnpError {
+    /// The stable code of this refusal.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Length { .. } => Code::SnpFormat,
+            Self::Version { .. } | Self::VersionRefused { .. } => Code::SnpVersion,
+            Self::SignatureAlgorithm { .. } => Code::SnpAlgorithm,
+            Self::Reserved { .. }
+            | Self::UnsignedTail { .. }
+            | Self::SignaturePadding { .. }
+            | Self::KeyInfoReserved { .. } => Code::SnpReserved,
+            Self::SignatureRange { .. } | Self::Signature => Code::SnpSignature,
+            Self::SigningKeyKind { .. } | Self::MaskedChipKey | Self::VekKind { .. } | Self::Provider { .. } => {
+                Code::SnpSigningKey
+            }
+            Self::PolicyReserved { .. }
+            | Self::PolicyBit { .. }
+            | Self::PlatformBit { .. }
+            | Self::Abi { .. }
+            | Self::IdentityKey { .. }
+            | Self::GuestSvn { .. }
+            | Self::Mitigations { .. } => Code::SnpPolicy,
+            Self::UnknownProduct { .. } | Self::ProductName { .. } | Self::ProductMismatch { .. } => Code::SnpProduct,
+            Self::Emulated { .. } => Code::Emulated,
+            Self::RootNotPinned { .. } => Code::SnpRoot,
+            Self::Missing { .. }
+            | Self::SignatureParameters { .. }
+            | Self::ChainSignature { .. }
+            | Self::Name { .. }
+            | Self::Constraints { .. }
+            | Self::CriticalExtension { .. } => Code::SnpChain,
+            Self::Certificate { .. }
+            | Self::Key { .. }
+            | Self::ExtensionMissing { .. }
+            | Self::ExtensionDoubled { .. }
+            | Self::ExtensionUnexpected { .. }
+            | Self::ExtensionForm { .. }
+            | Self::StructVersion { .. } => Code::SnpCertificate,
+            Self::NotYetValid { .. } | Self::Expired { .. } => Code::SnpExpired,
+            Self::CrlMissing | Self::CrlMalformed { .. } | Self::CrlSignature | Self::CrlStale { .. } => Code::SnpCrl,
+            Self::Revoked { .. } => Code::SnpRevoked,
+            Self::TcbMismatch { .. } => Code::SnpTcb,
+            Self::ChipMismatch { .. } | Self::ChipMasked | Self::Chip { .. } => Code::SnpChip,
+            Self::Debug { .. } => Code::SnpDebug,
+            Self::Migration { .. } | Self::MigrationAgent => Code::SnpMigration,
+            Self::Vmpl { .. } => Code::SnpVmpl,
+            Self::Alias => Code::SnpAlias,
+            Self::TcbOrder { .. }
+            | Self::TcbFloor { .. }
+            | Self::TcbFloorUnknown { .. }
+            | Self::FirmwareFloor { .. } => Code::SnpTcbFloor,
+            Self::Measurement { .. } => Code::Measurement,
+            Self::ReportData { .. } => Code::ReportData,
+            Self::HostData { .. } => Code::HostData,
+        }
+    }
+}
 
 impl Refusal for SnpError {
     fn code(&self) -> Code {

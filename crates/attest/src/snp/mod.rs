@@ -17,6 +17,7 @@ mod finding;
 pub mod kbs;
 mod layout;
 mod report;
+mod role;
 mod roots;
 mod table;
 mod verify;
@@ -27,12 +28,13 @@ pub(crate) use certificate::single;
 pub use chain::{EMULATED_CHIP_PREFIX, EMULATED_MARKER};
 pub use crl::{CrlPolicy, CrlStatus, MAX_CRL};
 pub use endorsements::{Collateral, CollateralError, Endorsements};
-pub use error::{Role, SnpError};
+pub use error::SnpError;
 pub use expected::{
     BelievedVersions, Debugging, Expected, Migration, ModelFloor, PlatformRules, Rule, TcbFloor, Waiver,
 };
 pub use layout::{REPORT_LENGTH, SIGNED};
 pub use report::{Fields, Report, Versions, decode_tcb, encode_tcb, product_of};
+pub use role::Role;
 pub use roots::{ProductionRoots, UnanchoredRoot};
 pub use table::{CertificateTable, Entry, MAX_ENTRIES, MAX_TABLE, TableError};
 pub use verify::{AppraisedReport, UnanchoredReport, VerifiedReport};

@@ -197,7 +197,7 @@ const KNOWN: [(Product, [u8; 32]); 9] = [
 #[cfg(test)]
 mod tests {
     use super::super::certificate::Certificate;
-    use super::super::error::Role;
+    use super::super::role::Role;
     use super::*;
     use std::path::{Path, PathBuf};
 

@@ -21,6 +21,8 @@ pub struct Expected {
     pub compliance: Allowed<String>,
     /// `x-ms-policy-hash`: which policy the service applied; empty stands for none.
     pub policy_hash: Allowed<String>,
+    /// `nonce`, as text: what the session sent along; empty stands for none. Services echo it where they take one.
+    pub nonce: Allowed<String>,
     /// What the processor must state.
     pub tee: ExpectedTee,
 }
@@ -100,7 +102,11 @@ pub fn claims(token: &VerifiedToken) -> Result<MaaClaims, TokenError> {
         attestation_type,
         compliance_status: optional_text(inner, "x-ms-compliance-status")?,
         policy_hash: optional_text(outer, "x-ms-policy-hash")?,
-        nonce: optional_text(outer, "nonce")?,
+        // The service's documents say a text; sidecars send a number, and get it back as one.
+        nonce: match outer.get("nonce") {
+            Some(Value::Number(number)) => Some(number.to_string()),
+            _ => optional_text(outer, "nonce")?,
+        },
         runtime: inner.get("x-ms-runtime").cloned(),
         tee,
     })
@@ -114,6 +120,7 @@ pub fn appraise(token: &VerifiedToken, expected: &Expected) -> Result<Appraised,
     let (compliance, policy) = (some(&claims.compliance_status), some(&claims.policy_hash));
     compare(&mut waivers, "x-ms-compliance-status", Code::JwtClaim, &expected.compliance, &compliance)?;
     compare(&mut waivers, "x-ms-policy-hash", Code::JwtClaim, &expected.policy_hash, &policy)?;
+    compare(&mut waivers, "nonce", Code::JwtBinding, &expected.nonce, &some(&claims.nonce))?;
     match (&expected.tee, &claims.tee) {
         (ExpectedTee::Snp { measurement, host_data, report_data }, MaaTee::Snp(snp)) => {
             refuse_debug("x-ms-sevsnpvm-is-debuggable", snp.is_debuggable)?;

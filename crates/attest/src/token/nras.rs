@@ -33,6 +33,8 @@ pub struct DetachedEat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedEat {
     claims: NrasClaims,
+    overall: Map<String, Value>,
+    devices: BTreeMap<String, Map<String, Value>>,
     waivers: Vec<Waiver>,
 }
 
@@ -42,7 +44,11 @@ pub struct Expected {
     /// The nonce of the request, hex.
     pub nonce: Allowed<String>,
     /// How many devices there must be.
-    pub devices: usize,
+    pub devices: Allowed<usize>,
+    /// Which devices, by `ueid`.
+    pub ueids: Allowed<String>,
+    /// `hwmodel` of the devices.
+    pub models: Allowed<String>,
     /// Driver versions that are accepted; empty stands for none (switches).
     pub drivers: Allowed<String>,
     /// VBIOS versions that are accepted.
@@ -109,13 +115,14 @@ impl DetachedEat {
     fn attested(self, keys: &KeySet, rules: &Rules, now: UnixTime) -> Result<VerifiedEat, TokenError> {
         let overall = self.overall.verify(keys, rules, now)?;
         let nonce = text(overall.claims(), "eat_nonce")?;
-        let mut devices = BTreeMap::new();
+        let (mut devices, mut raw) = (BTreeMap::new(), BTreeMap::new());
         for (name, token) in self.devices {
             let verified = token.verify(keys, rules, now)?;
             let own = text(verified.claims(), "eat_nonce")?;
             if own != nonce {
                 return Err(differs(&format!("{name}.eat_nonce"), own, nonce, Code::JwtBinding));
             }
+            raw.insert(name.clone(), verified.claims().clone());
             devices.insert(name, device(&verified)?);
         }
         let claims = NrasClaims {
@@ -125,7 +132,8 @@ impl DetachedEat {
             overall_result: flag(overall.claims(), "x-nvidia-overall-att-result")?,
             devices,
         };
-        Ok(VerifiedEat { claims, waivers: overall.waivers().to_vec() })
+        let waivers = overall.waivers().to_vec();
+        Ok(VerifiedEat { claims, overall: overall.claims().clone(), devices: raw, waivers })
     }
 }
 
@@ -135,16 +143,24 @@ impl VerifiedEat {
         &self.claims
     }
 
+    /// Every claim of the token over all devices, as the service wrote it.
+    pub fn overall(&self) -> &Map<String, Value> {
+        &self.overall
+    }
+
+    /// Every claim of each device's token, as the service wrote it.
+    pub fn devices(&self) -> &BTreeMap<String, Map<String, Value>> {
+        &self.devices
+    }
+
     /// Compares the result with what is wanted.
     pub fn appraise(self, expected: &Expected) -> Result<Appraised, TokenError> {
-        let Self { claims, mut waivers } = self;
+        let Self { claims, mut waivers, .. } = self;
         compare(&mut waivers, "eat_nonce", Code::JwtBinding, &expected.nonce, &claims.nonce)?;
         if !claims.overall_result {
             return Err(differs("x-nvidia-overall-att-result", false, true, Code::JwtStatus));
         }
-        if claims.devices.len() != expected.devices {
-            return Err(differs("submods", claims.devices.len(), expected.devices, Code::JwtSubmod));
-        }
+        compare(&mut waivers, "submods", Code::JwtSubmod, &expected.devices, &claims.devices.len())?;
         let mut seen = Vec::new();
         for (name, device) in &claims.devices {
             let must = |claim: &str, got: &str, wanted: &str, code| match got == wanted {
@@ -158,6 +174,8 @@ impl VerifiedEat {
                 return Err(TokenError::Submod { name: name.clone(), what: "is a device that is there already" });
             }
             seen.push(&device.ueid);
+            compare(&mut waivers, "ueid", Code::JwtClaim, &expected.ueids, &device.ueid)?;
+            compare(&mut waivers, "hwmodel", Code::JwtClaim, &expected.models, &device.hardware_model)?;
             let driver = device.driver_version.clone().unwrap_or_default();
             compare(&mut waivers, "x-nvidia-gpu-driver-version", Code::JwtClaim, &expected.drivers, &driver)?;
             let vbios = device.vbios_version.clone().unwrap_or_default();

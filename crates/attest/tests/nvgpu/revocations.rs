@@ -1,12 +1,15 @@
 //! OCSP responses: who may sign them, when they count, and what they say.
 
 use crate::forge::{Manifest, NOW, Place, Report, Said, WORLD, ders, no_responses, response, roots};
+use attest::expiry;
 use attest::nvgpu::{
     DeviceChain, Evidence, GpuError, HoldPolicy, RevocationError, RevocationInput, RevocationPolicy, Rim,
 };
 use claims::nvgpu::Revocation;
-use claims::{Code, Refusal, UnixTime};
+use claims::{Code, Digest256, Refusal, UnixTime};
 use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
+use x509_cert::der::Decode;
+use x509_ocsp::{BasicOcspResponse, OcspRequest, OcspResponse};
 
 fn verify(revocation: &RevocationInput, at: UnixTime) -> Result<Vec<Revocation>, GpuError> {
     let evidence = Evidence::parse(&Report::new().signed_by(&WORLD.device[0])).unwrap();
@@ -38,6 +41,25 @@ fn good_responses_about_every_certificate_are_enough() {
     let found = verify(&RevocationInput { responses: fewer, policy, hold: HoldPolicy::Refused }, NOW).unwrap();
     assert_eq!(found, [good.clone(), Revocation::Absent { reason: "lab".to_owned() }, good]);
     assert!(matches!(&verify(&no_responses(), NOW).unwrap()[..], [Revocation::Absent { .. }, ..]));
+}
+
+#[test]
+fn what_is_asked_is_what_a_responder_answers_and_its_date_is_when_to_ask_again() {
+    let questions = DeviceChain::from_der(ders(&WORLD.device)).ocsp_questions();
+    assert_eq!(questions.len(), 3, "boot ROM, intermediate, chip");
+    for (question, place) in questions.iter().zip(1..) {
+        assert_eq!(question.certificate, Digest256::of(&WORLD.device[place].der));
+        let asked = OcspRequest::from_der(&question.request).unwrap().tbs_request;
+        let answer = about(place, Said::Good);
+        let answered = OcspResponse::from_der(&answer).unwrap().response_bytes.unwrap();
+        let answered = BasicOcspResponse::from_der(answered.response.as_bytes()).unwrap().tbs_response_data;
+        let [asked, answered] = [
+            asked.request_list.into_iter().map(|request| request.req_cert).collect::<Vec<_>>(),
+            answered.responses.into_iter().map(|single| single.cert_id).collect(),
+        ];
+        assert_eq!(asked, answered, "place {place}");
+        assert_eq!(expiry::of(&answer), Some(UnixTime(NOW.0 + 43_200)));
+    }
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub(super) fn verify_snp(question: &Question<'_>) -> Result<Verdict> {
     };
     let why = question.wanted.reason();
     let mut hardware = super::snp::any(&why, Allowed::any("the runtime claims' hash stands there"));
+    // The HCL reports for itself, at the highest level (`reference/snp.md` 5.4).
+    hardware.vmpl = Allowed::only(0);
     hardware.measurement = question.wanted.allowed(measurements(&wanted.measurement)?);
     let vm = Vm { pcrs: &wanted.pcrs, secure_boot: wanted.secure_boot, console: wanted.console };
     let expected = expected(question, ExpectedHardware::Snp(Box::new(hardware)), &vm);

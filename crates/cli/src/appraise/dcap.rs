@@ -2,7 +2,7 @@
 
 use super::{Accepted, Question, Refused, Verdict, Wanted, waived};
 use crate::args::EvidenceKind as Kind;
-use crate::collateral::{Form, Pieces, unusable};
+use crate::collateral::{Pieces, unusable};
 use crate::outcome::{Failure, Result};
 use attest::dcap::{
     Collateral, DcapError, Expected, ExpectedBody, PlatformRules, Quote, SgxExpected, TcbRules, TdxExpected, Tolerance,
@@ -85,7 +85,7 @@ pub(crate) fn platform(bytes: &[u8]) -> Option<(String, &'static str)> {
 /// Every piece that can be about Intel platforms.
 fn collateral(pieces: &Pieces) -> Result<Collateral> {
     let mut collateral = Collateral::new();
-    for piece in pieces.of(Form::Certificate).chain(pieces.of(Form::Json)).chain(pieces.of(Form::Other)) {
+    for piece in pieces.intels() {
         collateral.add(&piece.bytes).map_err(|error| {
             let code = error.code();
             unusable(piece, error).code(code)

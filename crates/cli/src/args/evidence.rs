@@ -77,7 +77,7 @@ pub struct EvidenceGetArgs {
 /// Arguments of `evidence verify`.
 #[derive(Debug, Args)]
 pub struct EvidenceVerifyArgs {
-    /// Evidence, in any of the forms of --type
+    /// Evidence, in any of the forms of --type; - is stdin
     pub file: PathBuf,
     /// Kind of evidence; found out otherwise
     #[arg(long = "type", value_name = "TYPE")]
@@ -113,7 +113,7 @@ pub struct EvidenceVerifyArgs {
     /// Refuse when no revocation list is among the collateral
     #[arg(long)]
     pub require_crl: bool,
-    /// Let a TEE pass that its host can debug, for this reason (snp, sgx, tdx)
+    /// Let a TEE pass that its host can debug, for this reason (snp, sgx, tdx, ra-tls)
     #[arg(long, value_name = "REASON")]
     pub allow_debug: Option<String>,
     /// Refuse patch levels below the vendors' bulletins: the shipped table, or a newer one
@@ -170,7 +170,7 @@ pub struct EvidenceFetchArgs {
 /// Arguments of `evidence show`.
 #[derive(Debug, Args)]
 pub struct EvidenceShowArgs {
-    /// Evidence, in any of the forms of --type
+    /// Evidence, in any of the forms of --type; - is stdin
     pub file: PathBuf,
     /// Kind of evidence; found out otherwise
     #[arg(long = "type", value_name = "TYPE")]

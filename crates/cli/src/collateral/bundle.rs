@@ -118,7 +118,7 @@ pub(crate) fn open(bytes: &[u8], path: &Path, key: Option<&Path>) -> Result<Vec<
     let pieces = bundle.items.into_iter().map(|item| {
         let bytes = STANDARD.decode(&item.bytes).ok().filter(|bytes| Digest256::of(bytes) == item.sha256);
         let bytes = bytes.ok_or_else(|| wrong(&format!("item {} is damaged", item.name)))?;
-        Ok(Piece { name: format!("{}: {}", path.display(), item.name), bytes })
+        Ok(Piece { name: format!("{}: {}", path.display(), item.name), bytes, beside: true })
     });
     pieces.collect()
 }

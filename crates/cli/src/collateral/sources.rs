@@ -99,7 +99,7 @@ pub(crate) fn stored(kind: Kind, bytes: &[u8], store: &Store, now: UnixTime) -> 
     let mut all = kept(plan(kind, bytes, &nowhere));
     let manifests: Vec<Vec<u8>> = all.iter().map(|stored| stored.bytes.clone()).collect();
     all.extend(kept(of_manifests(kind, &manifests, &nowhere)));
-    all.into_iter().map(|stored| Piece { name: stored.entry.name, bytes: stored.bytes }).collect()
+    all.into_iter().map(|stored| Piece { name: stored.entry.name, bytes: stored.bytes, beside: true }).collect()
 }
 
 /// AMD's certificates and list (VCEK specification 57230, chapter 4). A VLEK comes from the cloud provider only. A version 2

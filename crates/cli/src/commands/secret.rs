@@ -32,9 +32,7 @@ pub(super) fn run(command: &SecretCommand, context: &Context) -> Result {
         }
         SecretCommand::Get(args) => {
             let value = get(args)?;
-            value
-                .expose(|bytes| context.printer.bytes(bytes))
-                .map_err(|error| Failure::environment("cannot write to stdout").because(error))?;
+            value.expose(|bytes| context.printer.bytes(bytes));
         }
         SecretCommand::List(args) => {
             let (path, member, columns) = match &args.path {

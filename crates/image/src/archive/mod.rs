@@ -83,10 +83,30 @@ pub struct Layer {
 impl Image {
     /// Opens the archive, chooses the image, decompresses what is compressed.
     pub fn open(path: &Path, opening: &Opening<'_>) -> Result<Self, ArchiveError> {
+        Self::open_first(path, opening, &[]).map(|(image, _)| image)
+    }
+
+    /// The same for the first of several names that the archive knows, and for `opening.reference` when it knows none of
+    /// them. The archive is read once. Also says whether one of the names was known.
+    pub fn open_first(path: &Path, opening: &Opening<'_>, names: &[&str]) -> Result<(Self, bool), ArchiveError> {
         let mut files = Files::default();
         let mut scratch = Scratch::new(opening.scratch, opening.limit);
         let mut store = Store::open(path, &mut files, &mut scratch, opening.cancelled)?;
-        let chosen = choose(path, &mut store, &mut files, opening.reference)?;
+        let mut named = None;
+        for name in names {
+            match choose(path, &mut store, &mut files, Some(name)) {
+                Err(ArchiveError::NoSuchImage { .. }) => {}
+                chosen => {
+                    named = Some(chosen?);
+                    break;
+                }
+            }
+        }
+        let known = named.is_some();
+        let chosen = match named {
+            Some(chosen) => chosen,
+            None => choose(path, &mut store, &mut files, opening.reference)?,
+        };
         let mut image = Self {
             config: chosen.document.config.clone(),
             id: chosen.id,
@@ -100,7 +120,7 @@ impl Image {
             image.add_layer(&chosen, index, &mut store, &mut scratch, opening.cancelled)?;
         }
         image.scratch = scratch.source();
-        Ok(image)
+        Ok((image, known))
     }
 
     /// Opens the files of an image that a cache has kept.

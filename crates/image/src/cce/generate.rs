@@ -6,7 +6,7 @@ use super::defaults::{
 };
 use super::error::CceError;
 use super::model::{
-    Allow, ApiVersion, Capabilities, Container, EnvRule, ExecProcess, Fragment, IdName, Policy, Strategy, User,
+    Allow, ApiVersion, Capabilities, Container, EnvRule, ExecProcess, Fragment, IdName, Mount, Policy, Strategy, User,
 };
 use super::spec::Spec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,7 +120,7 @@ pub fn container(spec: &Spec, facts: &ImageFacts, options: &Options) -> Containe
         exec_processes,
         id: options.id.then(|| spec.image.clone()),
         layers: facts.layers.clone(),
-        mounts: spec.mounts.iter().cloned().chain([resolver_mount()]).collect(),
+        mounts: mounts(spec),
         name: named,
         no_new_privileges: spec.no_new_privileges,
         seccomp_profile_sha256: spec.seccomp_profile_sha256.clone(),
@@ -128,6 +128,13 @@ pub fn container(spec: &Spec, facts: &ImageFacts, options: &Options) -> Containe
         user: user(spec, facts),
         working_dir: folder.to_owned(),
     }
+}
+
+/// The author's mounts, then the platform's, unless the author mounts something there.
+fn mounts(spec: &Spec) -> Vec<Mount> {
+    let resolver =
+        Some(resolver_mount()).filter(|usual| spec.mounts.iter().all(|own| own.destination != usual.destination));
+    spec.mounts.iter().cloned().chain(resolver).collect()
 }
 
 /// The author's variables, then the image's, then the platform's; the first of a name wins.

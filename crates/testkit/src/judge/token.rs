@@ -45,6 +45,7 @@ fn profile(vector: &TextVector) -> Result<Profile, String> {
         "maa-snp" => Ok(Profile::Maa(Box::new(maa::Expected {
             compliance: Allowed::only(maa::COMPLIANT_CONTAINER.to_owned()),
             policy_hash: Allowed::any(NOT_ASKED),
+            nonce: Allowed::any(NOT_ASKED),
             tee: maa::ExpectedTee::Snp {
                 measurement: Allowed::only(LaunchDigest(needed(
                     array(vector, "want.measurement")?,

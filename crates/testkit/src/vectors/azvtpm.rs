@@ -230,9 +230,11 @@ fn root(base: &Path, name: &str) -> Result<Vec<u8>, String> {
     let base = fs::canonicalize(base).map_err(|error| format!("{}: {error}", base.display()))?;
     let configured = std::env::var_os("CONFIDE_VECTORS").map(PathBuf::from);
     let above = base.ancestors().take(4).map(Path::to_owned).chain(configured);
+    let published = super::locate(&base, "snp", &format!("roots/{name}.pem"));
     let path = above
         .flat_map(|folder| [folder.join("roots"), folder.join("snp/roots")])
         .map(|folder| folder.join(format!("{name}.pem")))
+        .chain([published])
         .find(|path| path.exists());
     let path = path.ok_or_else(|| format!("{name}.pem is in no folder `roots` or `snp/roots` here or above"))?;
     let pem = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;

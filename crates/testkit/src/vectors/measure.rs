@@ -3,7 +3,7 @@
 use super::{Case, Run, Verdict};
 use claims::UnixTime;
 use claims::{Code, Digest256};
-use measure::snp::{GuestFeatures, HashedFiles, KernelHashes, Launch, Ovmf, Vmm, measure};
+use measure::snp::{GuestFeatures, HashedFiles, KernelHashes, Launch, Ovmf, UnknownVcpu, VcpuType, Vmm, measure};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,11 +56,13 @@ fn digest(case: &Value, inputs: &Path, image: &[u8]) -> Result<Result<String, Co
             KernelHashes::of(&HashedFiles { kernel, initrd, command_line })
         }),
         vcpus: case["vcpus"].as_u64().and_then(|count| u32::try_from(count).ok()).ok_or("no number of virtual CPUs")?,
-        vcpu_type: case["vcpu_type"]
-            .as_str()
-            .unwrap_or("EPYC-v4")
-            .parse()
-            .map_err(|error: measure::snp::UnknownVcpu| error.to_string())?,
+        vcpu_type: match (case["vcpu_type"].as_str(), case["vcpu_sig"].as_u64()) {
+            (None, Some(signature)) => {
+                let known = VcpuType::ALL.iter().find(|model| u64::from(model.signature()) == signature);
+                *known.ok_or_else(|| format!("no virtual CPU has the signature {signature:#x}"))?
+            }
+            (name, _) => name.unwrap_or("EPYC-v4").parse().map_err(|error: UnknownVcpu| error.to_string())?,
+        },
         guest_features: GuestFeatures(case["guest_features"].as_u64().ok_or("no guest features")?),
         vmm: match case["vmm"].as_str() {
             Some("QEMU") => Vmm::Qemu,

@@ -260,7 +260,7 @@ fn read_pair(folder: &Path, case: &Value) -> Result<(Vec<u8>, Vec<u8>), String> 
 }
 
 fn read(folder: &Path, file: &str) -> Result<Vec<u8>, String> {
-    fs::read(folder.join(file)).map_err(|error| format!("{file}: {error}"))
+    fs::read(super::locate(folder, "nvgpu", file)).map_err(|error| format!("{file}: {error}"))
 }
 
 fn must(case: &Value) -> Verdict {

@@ -97,7 +97,7 @@ impl Input {
         let file = |member: &str| {
             let name = case[member].as_str().or(case[member]["file"].as_str());
             let name = name.ok_or_else(|| format!("the manifest names no `{member}`"))?;
-            fs::read(folder.join(name)).map_err(|error| format!("{name}: {error}"))
+            fs::read(super::locate(folder, "snp", name)).map_err(|error| format!("{name}: {error}"))
         };
         let der = |member: &str| {
             let bytes = file(member)?;

@@ -75,13 +75,11 @@ impl Archives {
 /// The image that an archive was named for: by digest or name where the archive tells, else the only one.
 fn only(path: &Path, reference: &str, context: &Context) -> Result<Image> {
     let digest = reference.split_once('@').map(|(_, digest)| digest);
-    for wanted in digest.into_iter().chain([reference]) {
-        match images::open(path, Some(wanted)) {
-            Err(ArchiveError::NoSuchImage { .. }) => {}
-            other => return other.map_err(|error| images::unusable(path, error)),
-        }
+    let wanted: Vec<&str> = digest.into_iter().chain([reference]).collect();
+    let (image, known) = images::open_first(path, &wanted).map_err(|error| images::unusable(path, error))?;
+    if known {
+        return Ok(image);
     }
-    let image = images::open(path, None).map_err(|error| images::unusable(path, error))?;
     let names =
         if image.names.is_empty() { "has no name".to_owned() } else { format!("is named {}", image.names.join(", ")) };
     let unchecked = if digest.is_some() { ", and its digest cannot be compared" } else { "" };

@@ -184,7 +184,7 @@ fn print_existing(source: &Source, args: &AciPolicyArgs, context: &Context) -> R
         let answer = json!({ "group": group.name, "host_data": host_data, "size": text.len(), "policy": text });
         context.printer.data(&answer, String::new);
     } else {
-        stdout(context, text.as_bytes())?;
+        context.printer.bytes(text.as_bytes());
     }
     Ok(Outcome::Done)
 }
@@ -261,7 +261,7 @@ fn print(made: &[Made<'_>], args: &AciPolicyArgs, context: &Context) -> Result<(
     } else if let ([one], false) = (made, written) {
         match args.print_policy {
             true => context.printer.data(&Value::Null, || STANDARD.encode(&one.text)),
-            false => stdout(context, one.text.as_bytes())?,
+            false => context.printer.bytes(one.text.as_bytes()),
         }
     }
     Ok(())
@@ -283,8 +283,4 @@ fn answer(one: &Made<'_>) -> Value {
         "fragments": one.policy.fragments, "containers": one.policy.containers,
         "findings": one.lints.iter().map(lint).collect::<Vec<_>>(),
     })
-}
-
-fn stdout(context: &Context, bytes: &[u8]) -> Result<()> {
-    context.printer.bytes(bytes).map_err(|error| outcome::cannot("write", Path::new("stdout"), error))
 }

@@ -151,7 +151,7 @@ fn unescape(text: &str) -> Vec<u8> {
 fn verify(kind: EvidenceKind, file: &Path, bytes: &[u8], have: &[(Stored, bool)], now: UnixTime) -> Result<()> {
     let mut pieces = Pieces::default();
     for (stored, _) in have {
-        pieces.push(Piece { name: stored.entry.name.clone(), bytes: stored.bytes.clone() });
+        pieces.push(Piece { name: stored.entry.name.clone(), bytes: stored.bytes.clone(), beside: true });
     }
     let question = Question {
         bytes,

@@ -10,6 +10,8 @@ use crate::outcome::{self, Failure, Outcome, Result};
 use attest::snp::kbs;
 use claims::{Code, HostData, LaunchDigest, ReportData, UnixTime};
 use serde_json::json;
+use std::io::Read;
+use std::path::Path;
 
 /// `confide evidence get`.
 pub(super) fn get(args: &EvidenceGetArgs, context: &Context) -> Result {
@@ -49,7 +51,7 @@ pub(super) fn get(args: &EvidenceGetArgs, context: &Context) -> Result {
 
 /// `confide evidence show`.
 pub(super) fn show(args: &EvidenceShowArgs, context: &Context) -> Result {
-    let bytes = outcome::read(&args.file)?;
+    let bytes = read(&args.file)?;
     let kind = verify::kind(args.kind, &bytes, &args.file)?;
     let claims = appraise::claimed(kind, &bytes).map_err(|refused| refused.failure())?;
     context.printer.warn("these claims are not verified");
@@ -57,6 +59,28 @@ pub(super) fn show(args: &EvidenceShowArgs, context: &Context) -> Result {
     context.printer.data(&answer, || verify::table(&claims));
     Ok(Outcome::Done)
 }
+
+/// The evidence: a file, or stdin where its name is `-`.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    if path != Path::new("-") {
+        return outcome::read(path);
+    }
+    let mut bytes = Vec::new();
+    let limit = MAX_STDIN.saturating_add(1);
+    std::io::stdin()
+        .lock()
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::environment("cannot read stdin").because(error))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length == limit) {
+        return Err(Failure::usage(format!("stdin holds more than {} MiB", MAX_STDIN >> 20))
+            .hint("no evidence is so long; name a file to have it looked at"));
+    }
+    Ok(bytes)
+}
+
+/// Most that is read of stdin.
+const MAX_STDIN: u64 = 16 << 20;
 
 /// Report data from hex; what is missing to 64 bytes is zero.
 fn report_data(text: &str) -> Result<ReportData> {

@@ -15,8 +15,19 @@ pub(crate) fn run(args: &EvidenceVerifyArgs, context: &Context) -> Result {
         Some(text) => super::at(text)?,
         None => crate::now(),
     };
-    let bytes = outcome::read(&args.file)?;
-    let kind = kind(args.kind, &bytes, &args.file)?;
+    let bytes = super::read(&args.file)?;
+    let kind = match kind(args.kind, &bytes, &args.file) {
+        Ok(kind) => kind,
+        // An answer like any other: it is no evidence, so it is not verified.
+        Err(failure) if context.printer.json() => {
+            let mut answer = failure.to_json();
+            merge(&mut answer, &json!({ "verified": false, "type": null, "claims": {} }));
+            context.printer.data(&answer, String::new);
+            return Ok(Outcome::Refused);
+        }
+        Err(failure) => return Err(failure),
+    };
+    unused(kind, args)?;
     let wanted = Wanted::read(args.reference.as_deref(), args.accept_any.as_deref())?;
     let mut pieces = Pieces::read(&args.collateral, args.bundle_key.as_deref())?;
     if args.collateral.is_empty() {
@@ -77,6 +88,31 @@ pub(super) fn kind(named: Option<Kind>, bytes: &[u8], path: &Path) -> Result<Kin
     })
 }
 
+/// Refuses an option that this kind of evidence has no place for: what was asked for and not compared would pass for
+/// compared.
+fn unused(kind: Kind, args: &EvidenceVerifyArgs) -> Result<()> {
+    let snp_or_intel = matches!(kind, Kind::Snp | Kind::Sgx | Kind::Tdx | Kind::RaTls);
+    let asked = [
+        (args.report_data.is_some(), "--report-data", has_report_data(kind)),
+        (args.nonce.is_some(), "--nonce", !matches!(kind, Kind::Snp | Kind::Sgx | Kind::Tdx | Kind::Aci)),
+        (!args.enrolled_key.is_empty(), "--enrolled-key", kind == Kind::Tpm),
+        (args.allow_debug.is_some(), "--allow-debug", snp_or_intel),
+        (args.floors.is_some(), "--floors", snp_or_intel || kind == Kind::AzTdxVtpm),
+    ];
+    match asked.iter().find(|(given, _, has)| *given && !has) {
+        Some((_, option, _)) => {
+            Err(Failure::usage(format!("{option} says nothing about evidence of kind {}", kind.name()))
+                .hint("leave it out; `confide evidence verify --help` says what each option is for"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether 64 bytes of report data are compared for this kind. An RA-TLS certificate says by itself which they are.
+fn has_report_data(kind: Kind) -> bool {
+    matches!(kind, Kind::Snp | Kind::Sgx | Kind::Tdx | Kind::Aci | Kind::Maa | Kind::RaTls)
+}
+
 fn nonce(text: &str) -> Result<Vec<u8>> {
     hex::decode(text).map_err(|error| Failure::usage("--nonce is not hex").because(error).code(claims::Code::Format))
 }
@@ -104,7 +140,7 @@ fn refusal(refused: &Refused, kind: Kind) -> Value {
             "wanted": finding.map(|finding| &finding.wanted),
             "wanted_from": refused.wanted_from,
             "next": refused.next,
-            "claims": refused.claims,
+            "claims": if refused.claims.is_null() { json!({}) } else { refused.claims.clone() },
         }),
     );
     answer
