@@ -2,7 +2,7 @@
 
 use attest::snp::kbs::to_json;
 use attest::snp::{Endorsements, Report};
-use broker::ExtraVerifier;
+use broker::{ExtraVerifier, Samples};
 use claims::snp::{GuestPolicy, SnpClaims, Tee};
 use claims::{ChipId, Code, HostData, LaunchDigest, ReportData, UnixTime};
 use emulated::{Guest, Hardware, Model, Processor};
@@ -85,6 +85,24 @@ pub fn verifier() -> Option<Arc<dyn ExtraVerifier>> {
     // Making the roots takes longer than a connection may be idle, on a machine that does other things as well.
     LazyLock::force(&PROCESSORS);
     Some(Arc::new(Emulated))
+}
+
+/// The same, and upstream's sample evidence.
+pub fn verifier_with_samples() -> Option<Arc<dyn ExtraVerifier>> {
+    LazyLock::force(&PROCESSORS);
+    Some(Arc::new(WithSamples))
+}
+
+struct WithSamples;
+
+impl ExtraVerifier for WithSamples {
+    fn verify(&self, report: &[u8], certificates: &Endorsements, now: UnixTime) -> Result<SnpClaims, Code> {
+        Emulated.verify(report, certificates, now)
+    }
+
+    fn samples(&self) -> Option<Samples> {
+        Some(Samples { cpu: emulated::sample::cpu, device: emulated::sample::device })
+    }
 }
 
 struct Emulated;
