@@ -60,7 +60,7 @@ impl Ear {
         for device in devices {
             let index = counts.entry(device.class).or_default();
             let evidence = json!({
-                "nvidia": device.claims,
+                device.name: device.claims,
                 "report_data": device.claims.get("eat_nonce"),
             });
             let chosen = snapshot.for_device(device.class, selector);

@@ -9,6 +9,9 @@ use crate::master::Keeping;
 use crate::settings::{self, MasterSource, PostgresTls, StoreSource};
 use crate::store::Store;
 use crate::vault::VaultSettings;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use claims::Digest256;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -21,6 +24,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
 
 /// What [`init`] is to put into keys and settings.
 #[derive(Debug, Clone)]
@@ -138,11 +142,11 @@ pub fn init(folder: &Path, options: &InitOptions) -> Result<Facts, InitError> {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 36])];
     let audit_certificate =
         params.signed_by(&audit, &issuer).map_err(|error| make_error("the audit certificate", error))?;
-    write_new(&place(keys::AUDIT_KEY), audit.serialize_pem().as_bytes())?;
+    write_new(&place(keys::AUDIT_KEY), ed25519_pem("the audit key", &audit)?.as_bytes())?;
     write_new(&place(keys::AUDIT), audit_certificate.pem().as_bytes())?;
 
     let admin = make_key("the admin key", &PKCS_ED25519)?;
-    write_new(&place(keys::ADMIN_KEY), admin.serialize_pem().as_bytes())?;
+    write_new(&place(keys::ADMIN_KEY), ed25519_pem("the admin key", &admin)?.as_bytes())?;
     write_new(&place(keys::ADMIN), admin.public_key_pem().as_bytes())?;
 
     write_new(&master_file, &sealed)?;
@@ -210,6 +214,16 @@ fn parameters(name: &str, now: OffsetDateTime, life: Duration) -> CertificatePar
     params.not_before = now - Duration::days(1);
     params.not_after = now + life;
     params
+}
+
+/// An Ed25519 key as `openssl genpkey` writes it: PKCS #8 of version 1, which upstream's client, OpenSSL and others read;
+/// version 2, with the public key in it, they do not.
+fn ed25519_pem(what: &'static str, key: &KeyPair) -> Result<Zeroizing<String>, InitError> {
+    let der = Ed25519KeyPair::from_pkcs8(&key.serialize_der()).ok().and_then(|key| key.to_pkcs8v1().ok());
+    let der = der.ok_or_else(|| make_error(what, rcgen::Error::CouldNotParseKeyPair))?;
+    // 48 bytes are one line of 64.
+    let text = Zeroizing::new(STANDARD.encode(der.as_ref()));
+    Ok(Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", text.as_str())))
 }
 
 fn make_key(what: &'static str, algorithm: &'static rcgen::SignatureAlgorithm) -> Result<KeyPair, InitError> {

@@ -59,4 +59,4 @@ pub use store::{DatabaseError, LogError, StoreError, StoredLog};
 pub use token::TokenKeyError;
 pub use upkeep::{Backup, Restored, Rotated, UpkeepError, backup, restore, rewrap_master, rotate_master};
 pub use vault::{KeptInVault, KvEncoding, KvVersion, VaultAuth, VaultError, VaultSettings};
-pub use verify::{ExtraVerifier, Verifiers};
+pub use verify::{ExtraVerifier, Samples, Verifiers};

@@ -58,6 +58,7 @@ macro_rules! counters {
 counters! {
     requests = "kbs_http_requests_total", "HTTP requests";
     connections_refused = "kbs_connections_refused_total", "Connections over the limit";
+    connections_limited = "kbs_connections_limited_total", "Connections closed unread, over the rate of their address";
     connections_evicted = "kbs_connections_evicted_total", "Connections without a request that made room for others";
     rate_refusals = "kbs_rate_refusals_total", "Requests over an address's rate";
     auth_requests = "kbs_auth_requests_total", "Requests for a challenge";

@@ -1,4 +1,4 @@
-//! How many requests an address may make: a bucket per address that fills at a steady rate.
+//! How many requests an address may make, and how many connections: a bucket per address that fills at a steady rate.
 //!
 //! *Takes* addresses as the kernel tells them, and the time.
 //! *Guarantees* bounded memory, whatever number of addresses there are.

@@ -129,6 +129,7 @@ where
     ready(Ready { address, url: format!("{scheme}://{address}"), identity: app.identity });
 
     let rates = Arc::new(Rates::new(app.settings.limits.requests_per_second, app.settings.limits.loopback_exempt));
+    let arrivals = Rates::new(app.settings.limits.connections_per_second, app.settings.limits.loopback_exempt);
     let server = Server { app: Arc::clone(&app), router, tls, rates };
     let places = Places::new(app.settings.limits.connections);
     let (stop, stopping) = watch::channel(());
@@ -151,6 +152,10 @@ where
             }
             _ = renew.tick() => server.renew().await,
             accepted = listener.accept() => match accepted {
+                Ok((_, peer)) if !arrivals.admit(peer.ip(), Instant::now()) => {
+                    // Closed unread: a handshake costs more than all that was done for it so far.
+                    app.metrics.connections_limited.add();
+                }
                 Ok((stream, peer)) => {
                     let taken = loop {
                         match places.take(Instant::now()) {

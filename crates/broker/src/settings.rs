@@ -131,7 +131,10 @@ pub struct Limits {
     pub connections: usize,
     /// Requests a second of one address (of one /64 in IPv6), four seconds of it at once; 0 is no limit.
     pub requests_per_second: u32,
-    /// Whether addresses of this machine have no such limit: a proxy on it speaks for many.
+    /// Connections a second of one address (of one /64 in IPv6), four seconds of it at once; one beyond is closed before
+    /// its TLS handshake. 0 is no limit: behind a load balancer all come from its address.
+    pub connections_per_second: u32,
+    /// Whether addresses of this machine have no such limits: a proxy on it speaks for many.
     pub loopback_exempt: bool,
     /// Seconds a request may take.
     pub request_seconds: u64,
@@ -146,6 +149,7 @@ impl Default for Limits {
             head_bytes: 320 << 10,
             connections: 1024,
             requests_per_second: 250,
+            connections_per_second: 100,
             loopback_exempt: true,
             request_seconds: 30,
             header_seconds: 10,

@@ -11,6 +11,7 @@
 
 mod issue;
 mod processor;
+pub mod sample;
 mod serve;
 mod state;
 mod verifier;

@@ -55,8 +55,9 @@ async fn challenge(app: &App, call: &Call) -> Answer {
     let request: Request = protocol::strict(&call.body)?;
     let version = Version::parse(&request.version)
         .map_err(|code| Refusal::of(code, "KBS Client Protocol Version Mismatch: 0.4.0 and 0.2.0 are spoken here"))?;
-    let kind = verify::Kind::parse(&request.tee)
-        .map_err(|code| Refusal::of(code, "this kind of evidence is not appraised here as the primary one"))?;
+    let kind = verify::Kind::parse(&request.tee).ok().filter(|kind| app.appraiser.takes(*kind));
+    let wrong = "this kind of evidence is not appraised here as the primary one";
+    let kind = kind.ok_or_else(|| Refusal::of(Code::TeeUnsupported, wrong))?;
     let selector = selector(&request.extra_params)?;
     if let Some(selector) = &selector
         && !app.policies.now(&app.store, app.clock.now()).await?.knows(selector)

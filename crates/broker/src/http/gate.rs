@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use claims::{Code, UnixTime};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -47,14 +48,42 @@ pub(crate) struct Gate {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct AdminClaims {
-    iat: u64,
-    exp: u64,
+    /// Tokens with a role may go without (upstream's from v0.21 on).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    nbf: Option<u64>,
+    iat: Option<Seconds>,
+    exp: Seconds,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<Seconds>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     role: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sub: Option<String>,
+}
+
+/// A time in a token: seconds since 1970, which may have a fraction (RFC 7519, section 2).
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(from = "Date")]
+struct Seconds(u64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Date {
+    Whole(u64),
+    Fraction(f64),
+}
+
+impl From<Date> for Seconds {
+    fn from(date: Date) -> Self {
+        match date {
+            Date::Whole(seconds) => Self(seconds),
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "cast ends at 0 and at the largest"
+            )]
+            Date::Fraction(seconds) => Self(seconds as u64),
+        }
+    }
 }
 
 impl Gate {
@@ -75,13 +104,20 @@ impl Gate {
         validation.validate_exp = false;
         validation.validate_aud = false;
         let claims = jsonwebtoken::decode::<AdminClaims>(token, &self.key, &validation)
-            .map_err(|_| refused("the admin token is not signed by the admin key"))?
+            .map_err(|error| match error.kind() {
+                ErrorKind::Json(_) => refused("the admin token has no exp, or a claim of another type"),
+                _ => refused("the admin token is not signed by the admin key"),
+            })?
             .claims;
+        if claims.iat.is_none() && claims.role.is_none() {
+            return Err(refused("the admin token says neither role nor iat"));
+        }
         let soon = now.0.saturating_add(LEEWAY);
-        if claims.exp <= now.0 || claims.iat > soon || claims.nbf.is_some_and(|start| start > soon) {
+        let later = |start: Option<Seconds>| start.is_some_and(|start| start.0 > soon);
+        if claims.exp.0 <= now.0 || later(claims.iat) || later(claims.nbf) {
             return Err(refused("the admin token is not valid at this time"));
         }
-        if claims.exp.saturating_sub(claims.iat) > MAX_ADMIN_SECONDS {
+        if claims.exp.0.saturating_sub(claims.iat.map_or(now.0, |start| start.0)) > MAX_ADMIN_SECONDS {
             return Err(refused("the admin token is valid for too long"));
         }
         let role = claims.role.as_deref().unwrap_or("admin");
@@ -117,8 +153,8 @@ pub struct AdminKeyError;
 pub fn admin_token(key_pem: &[u8], role: &str, now: UnixTime, seconds: u64) -> Result<String, AdminKeyError> {
     let key = PrivatePkcs8KeyDer::from_pem_slice(key_pem).map_err(|_| AdminKeyError)?;
     let claims = AdminClaims {
-        iat: now.0,
-        exp: now.0.saturating_add(seconds.min(MAX_ADMIN_SECONDS)),
+        iat: Some(Seconds(now.0)),
+        exp: Seconds(now.0.saturating_add(seconds.min(MAX_ADMIN_SECONDS))),
         nbf: None,
         role: Some(role.to_owned()),
         sub: None,

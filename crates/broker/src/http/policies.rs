@@ -15,6 +15,7 @@ use crate::store::audit::Kind;
 use crate::store::policies::{self, Stored};
 use crate::store::revocations::{self, Revoked};
 use crate::try_out;
+use crate::verify;
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::alphabet;
@@ -167,11 +168,13 @@ async fn activate(app: &Arc<App>, admin: &Admin, call: &Call, stored: Stored, dr
 }
 
 async fn list(app: Arc<App>, _: Admin, _: Call) -> Answer {
+    // No evidence gets to it otherwise.
+    let hidden = if app.appraiser.takes(verify::Kind::Sample) { "" } else { "sample" };
     let current = app.store.read(policies::current).await?;
     let own: Vec<Value> = current.iter().map(summary).collect();
     let shipped: Vec<Value> = shipped::TEXTS
         .iter()
-        .filter(|(name, _)| *name != "none")
+        .filter(|(name, _)| *name != "none" && *name != hidden)
         .map(|(name, text)| {
             object!({"name": format!("confide/{name}"), "digest": claims::Digest256::of(text.as_bytes()),
                 "use": Use::Appraisal})

@@ -10,9 +10,9 @@ use claims::site::Site;
 use claims::{Code, Digest256, UnixTime};
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, HashSet};
+use serde_json::{Map, Value};
+use std::collections::HashSet;
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -100,16 +100,42 @@ pub(crate) fn check_report_data(report_data: &[u8; 64], binding: &[u8; 48]) -> R
 pub(crate) enum VerifiedInitData {
     /// Our guests: the text of `site.json`.
     Site { site: Box<Site>, text: String },
-    /// Upstream's: a TOML document, as claims.
+    /// Upstream's: the files of a TOML document, as claims.
     Toml(Value),
 }
 
 #[derive(Deserialize)]
 struct TomlInitData {
     algorithm: String,
-    #[serde(default)]
-    version: String,
-    data: BTreeMap<String, String>,
+    data: Map<String, Value>,
+}
+
+impl TomlInitData {
+    /// The files as upstream's tokens and policies have them: by name at the top, settings of its guest parsed, and of a
+    /// policy of Kata's agent the data at its end instead of its text.
+    fn claims(mut self) -> Result<Value, Code> {
+        if !self.data.values().all(Value::is_string) {
+            return Err(Code::Format);
+        }
+        for name in ["aa.toml", "cdh.toml"] {
+            let parsed = self.data.get(name).and_then(Value::as_str).and_then(|text| toml::from_str(text).ok());
+            if let Some(parsed) = parsed {
+                self.data.insert(name.into(), parsed);
+            }
+        }
+        let agent = self.data.get("policy.rego").and_then(Value::as_str).and_then(policy_data);
+        if let Some(agent) = agent {
+            self.data.remove("policy.rego");
+            self.data.insert("agent_policy_claims".into(), agent);
+        }
+        Ok(Value::Object(self.data))
+    }
+}
+
+/// The object that ends a policy of Kata's agent.
+fn policy_data(policy: &str) -> Option<Value> {
+    let (_, text) = policy.split_once("policy_data := {")?;
+    serde_json::from_str(&format!("{{{text}")).ok()
 }
 
 impl VerifiedInitData {
@@ -117,7 +143,7 @@ impl VerifiedInitData {
     pub(crate) fn check(init_data: &InitData, signed: &Init) -> Result<Self, Code> {
         match init_data.format.as_str() {
             "site" => {
-                if !signed.holds(&Digest256::of(init_data.body.as_bytes()).0) {
+                if *signed == Init::Unsigned || !signed.holds(&Digest256::of(init_data.body.as_bytes()).0) {
                     return Err(Code::HostData);
                 }
                 let site = Site::parse(init_data.body.as_bytes()).map_err(|_| Code::Format)?;
@@ -136,8 +162,7 @@ impl VerifiedInitData {
                 if !signed.holds(digest(algorithm, init_data.body.as_bytes()).as_ref()) {
                     return Err(Code::HostData);
                 }
-                Ok(Self::Toml(serde_json::json!({"version": document.version, "algorithm": document.algorithm,
-                    "data": document.data})))
+                document.claims().map(Self::Toml)
             }
             _ => Err(Code::Format),
         }
@@ -238,6 +263,7 @@ impl<'de> Visitor<'de> for Unique {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn doubled_members_and_depth_are_refused() {
@@ -266,6 +292,40 @@ mod tests {
         let mut released = [9; 48];
         released[32..].fill(0);
         assert_eq!(with(released, [0; 16]), Err(Code::ReportData));
+    }
+
+    #[test]
+    fn init_data_becomes_the_claims_that_upstreams_policies_read() {
+        let claims = |data: Value| {
+            let body = toml::to_string(&json!({"version": "0.1.0", "algorithm": "sha256", "data": data})).unwrap();
+            let signed = Init::Field(Digest256::of(body.as_bytes()).0.to_vec());
+            match VerifiedInitData::check(&InitData { format: "toml".into(), body }, &signed) {
+                Ok(VerifiedInitData::Toml(claims)) => Ok(claims),
+                Ok(VerifiedInitData::Site { .. }) => panic!("not a site file"),
+                Err(code) => Err(code),
+            }
+        };
+        // trustee `attestation-service/src/lib.rs`, `parse_init_data`.
+        let settings = "[token_configs.kbs]\nurl = \"https://kbs\"\n";
+        let policy =
+            "package agent_policy\ndefault X := false\npolicy_data := {\n  \"containers\": [{\"OCI\": 1}]\n}\n";
+        assert_eq!(
+            claims(
+                json!({"aa.toml": settings, "cdh.toml": "not = = toml", "policy.rego": policy, "other.toml": "x = 1"})
+            ),
+            Ok(json!({
+                "aa.toml": {"token_configs": {"kbs": {"url": "https://kbs"}}},
+                "cdh.toml": "not = = toml",
+                "agent_policy_claims": {"containers": [{"OCI": 1}]},
+                "other.toml": "x = 1",
+            }))
+        );
+        for text in ["package agent_policy", "policy_data := {\"a\": 1}\nallow := true", "policy_data := {"] {
+            assert_eq!(claims(json!({"policy.rego": text})), Ok(json!({"policy.rego": text})), "{text}");
+        }
+        let deep = format!("policy_data := {{\"a\": {}", "[".repeat(100_000));
+        assert_eq!(claims(json!({"policy.rego": deep})), Ok(json!({"policy.rego": deep})));
+        assert_eq!(claims(json!({"aa.toml": 1})), Err(Code::Format), "files are texts");
     }
 
     #[test]

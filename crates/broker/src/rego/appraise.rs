@@ -145,7 +145,7 @@ pub(crate) fn ask(
     evidence: &Value,
     references: &Arc<References>,
 ) -> Result<(Vector, Map<String, Value>), RegoError> {
-    let mut question = program.ask(evidence, None, references)?;
+    let mut question = program.ask(&program.claims.apply_to_evidence(evidence), None, references)?;
     let vector = match question.rule("trust_claims")? {
         Some(Value::Object(claims)) => Vector::of_claims(&claims)?,
         Some(_) => return Err(RegoError::Result { rule: "trust_claims".into(), wanted: "an object" }),

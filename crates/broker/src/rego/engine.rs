@@ -1,5 +1,6 @@
 //! One compiled policy, and budgets.
 
+use super::budget;
 use super::claims_form::ClaimsForm;
 use claims::{Code, Digest256};
 use regorus::utils::limits::ExecutionTimerConfig;
@@ -17,8 +18,8 @@ pub(crate) const MAX_INPUT: usize = 2 << 20;
 const MAX_LINE: u32 = 4096;
 /// How long one question may take.
 const BUDGET: Duration = Duration::from_millis(500);
-/// Steps between looks at the clock.
-const STEPS: u32 = 64;
+/// Steps between looks at the clock: each may multiply numbers of a million digits, so it is looked at after each.
+const STEPS: u32 = 1;
 /// The function that policies ask reference values with.
 const QUERY: &str = "query_reference_value";
 /// The package of every policy.
@@ -37,13 +38,15 @@ pub(crate) enum RegoError {
     Revoked { reason: String },
     #[error("the policy's package is not `policy`")]
     Package,
-    #[error("the policy's brackets are nested too deep")]
+    #[error(
+        "the policy is too deep: 16 brackets, 128 operators in a row, and 32 rules that rest on each other are read"
+    )]
     Nesting,
     #[error("the rule `{rule}` refers to itself")]
     Recursion { rule: String },
     #[error("the input is over {MAX_INPUT} bytes, or is no JSON")]
     Input,
-    #[error("the policy took longer than {} ms", BUDGET.as_millis())]
+    #[error("the policy took longer than {} ms, or its functions made more than {} MiB", BUDGET.as_millis(), budget::MAX_WORK >> 20)]
     Budget,
     #[error("the policy cannot be evaluated: {0}")]
     Evaluation(String),
@@ -69,6 +72,8 @@ pub(crate) type References = BTreeMap<String, serde_json::Value>;
 pub(crate) struct Program {
     engine: Engine,
     digest: Digest256,
+    /// Functions that it names and that have a budget.
+    bounded: Arc<[usize]>,
     /// Language version that it was read as.
     pub(crate) version: u8,
     /// How it wants to see evidence.
@@ -96,13 +101,8 @@ impl Program {
         if engine.get_packages().map_err(|error| failed(&error))? != [PACKAGE] {
             return Err(RegoError::Package);
         }
-        Ok(Self {
-            engine,
-            digest: Digest256::of(text.as_bytes()),
-            version,
-            claims: ClaimsForm::of(text),
-            ready: Ready::default(),
-        })
+        let (digest, bounded) = (Digest256::of(text.as_bytes()), budget::named(text));
+        Ok(Self { engine, digest, bounded, version, claims: ClaimsForm::of(text), ready: Ready::default() })
     }
 
     /// Of the text.
@@ -125,7 +125,10 @@ impl Program {
             Some(data) => self.prepare(data, references)?,
             None => self.ready(references)?,
         };
-        engine.set_input(Value::from_json_str(&text).map_err(|error| failed(&error))?);
+        let error = |error: anyhow::Error| failed(&error);
+        // Each question has a budget of its own: what is kept has none.
+        budget::limit(&mut engine, &self.bounded).map_err(error)?;
+        engine.set_input(Value::from_json_str(&text).map_err(error)?);
         Ok(Question { engine })
     }
 
@@ -176,6 +179,7 @@ impl Question {
     pub(crate) fn rule(&mut self, name: &str) -> Result<Option<serde_json::Value>, RegoError> {
         match self.engine.eval_rule(format!("{PACKAGE}.{name}")) {
             Ok(Value::Undefined) => Ok(None),
+            Ok(value) if !budget::fits(&value) => Err(RegoError::Budget),
             Ok(value) => {
                 let text = value.to_json_str().map_err(|error| failed(&error))?;
                 serde_json::from_str(&text).map(Some).map_err(|_| RegoError::Input)
@@ -203,7 +207,8 @@ fn read(text: &str, old: bool) -> Result<Engine, anyhow::Error> {
 
 fn failed(error: &anyhow::Error) -> RegoError {
     let over = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(LimitError::TimeLimitExceeded { .. })));
-    if over || error.to_string().contains("execution exceeded time limit") {
+    let words = error.to_string();
+    if over || words.contains("execution exceeded time limit") || words.contains(budget::OVER) {
         return RegoError::Budget;
     }
     RegoError::Evaluation(first_words(error))

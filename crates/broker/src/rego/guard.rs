@@ -1,5 +1,6 @@
-//! Looks at a policy's text before the engine reads it, for two things that the engine does not bound: nesting, which it
-//! parses in exponential time, and recursion, which ends its stack (Rego forbids it; the engine does not look).
+//! Looks at a policy's text before the engine reads it, for what the engine does not bound: nesting, which it parses in
+//! exponential time, and what ends its stack, and with it the program: long expressions, long chains of rules, and
+//! recursion (Rego forbids it; the engine does not look).
 //!
 //! Words, not a grammar: a policy in which names of rules go round in a circle is refused even where a local variable
 //! only happens to have a rule's name.
@@ -9,6 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Deepest brackets.
 const MAX_NESTING: usize = 16;
+/// Most operators, dots and indexes that follow on each other.
+const MAX_OPERATORS: usize = 128;
+/// Most rules that rest on each other.
+const MAX_RULES: usize = 32;
 /// Words that start a line at no bracket and are no rule's name.
 const KEYWORDS: [&str; 8] = ["package", "import", "else", "if", "contains", "some", "every", "not"];
 /// Words after which an expression goes on.
@@ -25,14 +30,42 @@ enum Token<'a> {
     /// Anything else but blanks, comments and texts.
     Sign(char),
     Text,
+    /// A new line.
+    Line,
 }
 
-/// Refuses a policy that nests too deep or that may recurse.
+/// Refuses a policy that is too deep or that may recurse.
 pub(super) fn check(text: &str) -> Result<(), RegoError> {
     let tokens = tokens(text);
     let mut rules: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let (mut depth, mut rule, mut before) = (0_usize, "", None);
+    // How many operators there were in the expression so far, for each bracket that is open.
+    let (mut operators, mut new_line) = (vec![0_usize], false);
     for token in tokens {
+        if token == Token::Line {
+            new_line = true;
+            continue;
+        }
+        let continues = goes_on(before) || matches!(token, Token::Sign(sign) if !matches!(sign, '{' | '(' | '['));
+        if std::mem::take(&mut new_line) && !continues {
+            operators.last_mut().into_iter().for_each(|count| *count = 0);
+        }
+        if let Token::Sign(sign) = token {
+            let count = operators.last_mut().ok_or(RegoError::Nesting)?;
+            *count = match sign {
+                ',' | ';' => 0,
+                '(' | '{' | ')' | ']' | '}' => *count,
+                _ => count.saturating_add(1),
+            };
+            if *count > MAX_OPERATORS {
+                return Err(RegoError::Nesting);
+            }
+            match sign {
+                '(' | '[' | '{' => operators.push(0),
+                ')' | ']' | '}' if operators.len() > 1 => drop(operators.pop()),
+                _ => {}
+            }
+        }
         match token {
             Token::Sign('(' | '[' | '{') => {
                 depth = depth.saturating_add(1);
@@ -52,25 +85,45 @@ pub(super) fn check(text: &str) -> Result<(), RegoError> {
                     rules.entry(rule).or_default().insert(text);
                 }
             }
-            Token::Sign(_) | Token::Text | Token::Word { .. } => {}
+            Token::Sign(_) | Token::Text | Token::Line | Token::Word { .. } => {}
         }
         before = Some(token);
     }
     rules.remove("");
-    for start in rules.keys() {
-        let (mut seen, mut next) = (BTreeSet::new(), vec![*start]);
-        while let Some(name) = next.pop() {
-            for used in rules.get(name).into_iter().flatten() {
-                if used == start {
-                    return Err(RegoError::Recursion { rule: (*start).to_owned() });
-                }
-                if seen.insert(*used) {
-                    next.push(used);
-                }
-            }
+    check_rules(&rules)
+}
+
+/// Settles rules that rest on settled ones only, again and again: what never settles goes round in a circle.
+fn check_rules(rules: &BTreeMap<&str, BTreeSet<&str>>) -> Result<(), RegoError> {
+    let mut settled: BTreeSet<&str> = BTreeSet::new();
+    for _ in 0..MAX_RULES {
+        let rests = |used: &BTreeSet<&str>| used.iter().all(|one| settled.contains(one) || !rules.contains_key(one));
+        let open = rules.iter().filter(|(name, _)| !settled.contains(*name));
+        let next: Vec<&str> = open.filter(|(_, used)| rests(used)).map(|(name, _)| *name).collect();
+        if next.is_empty() && settled.len() < rules.len() {
+            return Err(RegoError::Recursion { rule: in_circle(rules, &settled).to_owned() });
+        }
+        settled.extend(next);
+        if settled.len() == rules.len() {
+            return Ok(());
         }
     }
-    Ok(())
+    Err(RegoError::Nesting)
+}
+
+/// The first of the names in a circle: every open rule uses an open one, so whoever follows them comes round.
+fn in_circle<'a>(rules: &BTreeMap<&'a str, BTreeSet<&'a str>>, settled: &BTreeSet<&str>) -> &'a str {
+    let open = |name: &&&str| rules.contains_key(*name) && !settled.contains(*name);
+    let mut name = rules.keys().find(|name| open(name)).copied().unwrap_or_default();
+    let mut circle = BTreeSet::new();
+    for _ in 0..2 {
+        // The first time around may start beside the circle.
+        circle.clear();
+        while circle.insert(name) {
+            name = rules.get(name).and_then(|used| used.iter().find(open)).copied().unwrap_or_default();
+        }
+    }
+    circle.first().copied().unwrap_or_default()
 }
 
 /// A rule may start behind this on the same line.
@@ -83,7 +136,7 @@ fn goes_on(token: Option<Token<'_>>) -> bool {
     match token {
         Some(Token::Sign(sign)) => !matches!(sign, ')' | ']' | '}' | ';'),
         Some(Token::Word { text, .. }) => OPEN_WORDS.contains(&text),
-        Some(Token::Text) | None => false,
+        Some(Token::Text | Token::Line) | None => false,
     }
 }
 
@@ -94,6 +147,9 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
         let length = match start {
             '\n' => {
                 first_on_line = true;
+                if tokens.last() != Some(&Token::Sign('.')) {
+                    tokens.push(Token::Line);
+                }
                 1
             }
             '#' => rest.find('\n').unwrap_or(rest.len()),
@@ -182,5 +238,37 @@ mod tests {
         assert_eq!(check(&nested(MAX_NESTING)), Ok(()));
         assert_eq!(check(&nested(MAX_NESTING + 1)), Err(RegoError::Nesting));
         assert_eq!(check(&format!("a := \"{0}\"\nb := `{0}` # {0}", "[".repeat(100))), Ok(()));
+    }
+
+    #[test]
+    fn expressions_and_chains_of_rules_are_bounded_and_long_policies_are_not() {
+        let sum = |terms: usize| format!("a := 1{}", " + 1".repeat(terms));
+        assert_eq!(check(&sum(MAX_OPERATORS - 2)), Ok(()), "`:=` are two more");
+        for text in [
+            sum(MAX_OPERATORS),
+            sum(90_000),
+            format!("a := 1{}", "\n + 1".repeat(1000)),
+            format!("a := 1{}", " +\n1".repeat(1000)),
+            format!("a := input{}", ".a".repeat(1000)),
+            format!("a := input{}", "[0]".repeat(1000)),
+            format!("a := [{}1]", "- ".repeat(1000)),
+            format!("a if {{ {}1 }}", "- ".repeat(1000)),
+        ] {
+            assert_eq!(check(&text), Err(RegoError::Nesting), "{}", text.get(..20).unwrap());
+        }
+        for line in ["x.a == input.b", "\"x\" == input.b", "not input.a.b", "[1, 2] == input.c"] {
+            assert_eq!(check(&format!("a if {{\n{}}}", format!("\t{line}\n").repeat(500))), Ok(()), "{line}");
+        }
+        let list = format!("a := {{{}}}\nb := [\n{}]", "\"k\": input.x + 1, ".repeat(500), "\t-1,\n".repeat(500));
+        assert_eq!(check(&list), Ok(()));
+        let chain = |length: usize| {
+            (1..length).fold("a0 := 1\n".to_owned(), |text, one| format!("{text}a{one} := a{} + 1\n", one - 1))
+        };
+        assert_eq!(check(&chain(MAX_RULES)), Ok(()));
+        assert_eq!(check(&chain(MAX_RULES + 1)), Err(RegoError::Nesting));
+        assert_eq!(check(&chain(6000)), Err(RegoError::Nesting));
+        assert_eq!(check(&(0..500).map(|one| format!("a{one} := b\n")).collect::<String>()), Ok(()));
+        let round = format!("z := a\na0 := a{}\n{}", MAX_RULES / 2, chain(MAX_RULES / 2 + 1));
+        assert_eq!(check(&round), Err(RegoError::Recursion { rule: "a0".into() }));
     }
 }

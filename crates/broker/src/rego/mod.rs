@@ -6,6 +6,7 @@
 //! *Does not check* that a policy is wise.
 
 pub(crate) mod appraise;
+mod budget;
 pub(crate) mod cases;
 mod claims_form;
 pub(crate) mod engine;

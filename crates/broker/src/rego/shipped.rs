@@ -21,6 +21,7 @@ shipped! {
     "tpm"
     "aci"
     "nvidia"
+    "sample"
     "none"
 }
 

@@ -150,6 +150,72 @@ fn time_is_bounded() {
 }
 
 #[test]
+fn what_functions_make_is_bounded_before_they_make_it() {
+    let allow = |condition: &str| {
+        // 65,536 letters.
+        let text = (1..13).fold("t0 := \"9999999999999999\"\n".to_owned(), |text, one| {
+            format!("{text}t{one} := concat(\"\", [t{0}, t{0}])\n", one - 1)
+        });
+        let text = format!("package policy\nimport rego.v1\n{text}text := t12\nallow if {condition}");
+        allows(&text, "a/b/c", &ear("affirming"))
+    };
+    for condition in [
+        "count(numbers.range(1, 300000000)) > 0",
+        "count(numbers.range(1, 9000000000000000000)) > 0",
+        "count(numbers.range(-9000000000000000000, 9000000000000000000)) > 0",
+        "count(numbers.range_step(0, 10000000000, 1)) > 0",
+        "count(numbers.range_step(0, 10, 0)) > 0",
+        "bits.lsh(1, 4294967295) > 0",
+        "product(numbers.range(1, 300000)) > 0",
+        "to_number(text) > 0",
+        "json.unmarshal(text) > 0",
+        "count(replace(text, \"9\", text)) > 0",
+        "count(strings.replace_n({\"9\": text}, text)) > 0",
+        "count(concat(text, [\"x\" | some _ in numbers.range(1, 5000)])) > 0",
+        "count(sprintf(\"%4000000000d\", [1])) > 0",
+        "count(sprintf(\"%.4000000000f\", [1.5])) > 0",
+        "regex.match(\"(9{1000}){1000}x\", text)",
+        "count(regex.replace(text, \"9\", text)) > 0",
+        "count(split(text, \"\")) + count([1 | some _ in numbers.range(1, 500000)]) > 0",
+    ] {
+        assert_eq!(allow(condition), Err(RegoError::Budget), "{condition}");
+    }
+    for condition in ["count(text) == 65536", "regex.match(\"^9{3}$\", \"999\")", "to_number(\"42\") == 42"] {
+        assert_eq!(allow(condition), Ok(true), "{condition}");
+    }
+    let doubled = (1..30).fold("a0 := \"xxxxxxxx\"\n".to_owned(), |text, one| {
+        format!("{text}a{one} := concat(\"\", [a{0}, a{0}])\n", one - 1)
+    });
+    let multiplied = (1..30)
+        .fold("a0 := 99999999999999999\n".to_owned(), |text, one| format!("{text}a{one} := a{0} * a{0}\n", one - 1));
+    for (rules, condition) in [(doubled, "count(a29) > 0"), (multiplied, "a29 > 0")] {
+        let text = format!("package policy\nimport rego.v1\n{rules}allow if {condition}");
+        assert_eq!(allows(&text, "a/b/c", &ear("affirming")), Err(RegoError::Budget), "{condition}");
+    }
+    // A result that would take the square of its length to write.
+    let large = "package policy\nimport rego.v1\na := 99999999999999999\nb := a * a * a * a * a * a * a * a\n\
+        c := b * b * b * b * b * b * b * b\nd := c * c * c * c * c * c * c * c\ne := d * d * d * d * d * d * d * d\n\
+        allow := e * e * e * e * e * e * e * e";
+    assert_eq!(allows(large, "a/b/c", &ear("affirming")), Err(RegoError::Budget));
+}
+
+#[test]
+fn the_deepest_policies_that_are_read_fit_the_stack_of_a_worker() {
+    let chain = (1..31).fold("a0 := [[[[[[1]]]]]]\n".to_owned(), |text, one| {
+        format!("{text}a{one} := [[[[[[a{}]]]]]] if {{ not {{1: [a{0}]}} == [2] }}\n", one - 1)
+    });
+    let sum =
+        format!("s := 1{}\nt := -(-(-(-(-(-(-(-(-(-1)))))))))\nr := input{}\n", " + 1".repeat(120), ".a".repeat(120));
+    let text =
+        format!("package policy\nimport rego.v1\n{chain}{sum}default allow := false\nallow if {{ a30 != s; s > 0 }}");
+    // What runtimes give their threads.
+    let evaluate = move || allows(&text, "a/b/c", &ear("affirming"));
+    let answer = std::thread::Builder::new().stack_size(2 << 20).spawn(evaluate).unwrap().join();
+    let answer = answer.unwrap();
+    assert!(matches!(answer, Ok(_) | Err(RegoError::Syntax { .. })), "{answer:?}");
+}
+
+#[test]
 fn the_longest_prefix_permits_and_every_denial_counts() {
     let allow = "package policy\nimport rego.v1\ndefault allow := true";
     let refuse = "package policy\nimport rego.v1\ndefault allow := false";

@@ -65,7 +65,7 @@ pub(super) fn each(
             return Err(Code::CompositeDevices);
         }
         let class = if claims.architecture.is_switch() { "switch" } else { "gpu" };
-        verified.push(VerifiedDevice { class, claims: json!(claims) });
+        verified.push(VerifiedDevice { name: "nvidia", class, claims: json!(claims) });
     }
     Ok(verified)
 }

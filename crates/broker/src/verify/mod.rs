@@ -11,6 +11,7 @@ mod azure;
 mod collateral;
 mod dcap;
 mod devices;
+mod sample;
 mod snp;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+pub use sample::Samples;
 pub use snp::{ExtraVerifier, Verifiers};
 pub(crate) use tpm::TRUSTED_KEYS;
 
@@ -68,6 +70,7 @@ kinds! {
     AzTdxVtpm = "az-tdx-vtpm", 4, "A confidential VM of Azure on TDX.";
     Tpm = "tpm", 5, "A machine with a TPM whose attestation key is enrolled.";
     Aci = "aci", 6, "A confidential container group of Azure; upstream has no name for it.";
+    Sample = "sample", 7, "What upstream's clients send without a TEE; taken by development brokers only.";
 }
 
 impl Kind {
@@ -111,6 +114,8 @@ pub(crate) enum Init {
     Pcr8(Digest256),
     /// Nowhere.
     None,
+    /// Nothing is signed at all (sample evidence): whatever is sent is shown.
+    Unsigned,
 }
 
 impl Init {
@@ -119,7 +124,7 @@ impl Init {
         match self {
             Self::Field(bytes) => Some(hex::encode(bytes)),
             Self::Pcr8(digest) => Some(digest.to_string()),
-            Self::None => None,
+            Self::None | Self::Unsigned => None,
         }
     }
 
@@ -132,12 +137,15 @@ impl Init {
             }
             Self::Pcr8(pcr) => digest.len() == 32 && Digest256::of(&[&[0; 32], digest].concat()) == *pcr,
             Self::None => false,
+            Self::Unsigned => true,
         }
     }
 }
 
 /// A device that came with the CPU: verified, bound to the session, and part of what the CPU signed.
 pub(crate) struct VerifiedDevice {
+    /// What upstream calls the kind.
+    pub(crate) name: &'static str,
     /// `gpu` or `switch`.
     pub(crate) class: &'static str,
     pub(crate) claims: Value,
@@ -177,6 +185,7 @@ impl Appraiser {
                 tpm::verify(&value()?, session.enrolled, nonce)
             }
             Kind::Aci => self.verify_aci(&value()?, session),
+            Kind::Sample => self.verify_sample(&value()?, session),
         }
     }
 
@@ -189,7 +198,10 @@ impl Appraiser {
         now: UnixTime,
         imported: &[GoldenMeasurements],
     ) -> Result<Vec<VerifiedDevice>, Code> {
-        devices::verify(additional_evidence, runtime, now, &self.revocation, self.collateral.as_deref(), imported)
+        let (text, sample) = sample::devices(self.samples(), additional_evidence, runtime)?;
+        let mut devices = devices::verify(&text, runtime, now, &self.revocation, self.collateral.as_deref(), imported)?;
+        devices.extend(sample);
+        Ok(devices)
     }
 
     /// Verifies a RIM of NVIDIA's, with revocation as everywhere.

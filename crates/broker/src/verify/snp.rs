@@ -1,6 +1,6 @@
 //! SEV-SNP reports: the production verifier first, then the one that a development program adds.
 
-use super::{Appraiser, Init, Kind, Session, Verified, collateral};
+use super::{Appraiser, Init, Kind, Samples, Session, Verified, collateral};
 use crate::http::protocol::check_report_data;
 use attest::snp::{CertificateTable, CrlStatus, Endorsements, Report};
 use claims::snp::{SnpClaims, Tee};
@@ -16,6 +16,11 @@ const OLDEST_REPORT: u32 = 3;
 pub trait ExtraVerifier: Send + Sync {
     /// Verifies the raw bytes of a report. The broker compares the report data itself.
     fn verify(&self, report: &[u8], certificates: &Endorsements, now: UnixTime) -> Result<SnpClaims, Code>;
+
+    /// Reads upstream's sample evidence, which nobody signs. None, as by default: it is not taken.
+    fn samples(&self) -> Option<Samples> {
+        None
+    }
 }
 
 /// Who may say that evidence is genuine.

@@ -47,6 +47,9 @@ async fn tokens_of_three_generations_are_administrators() {
         json!({"iat": now, "nbf": now, "exp": now + 7200}),
         // From v0.21 on: a role, and what issuers add.
         json!({"iat": now, "exp": now + 600, "role": "admin", "iss": "x", "aud": "y", "sub": "somebody"}),
+        // Upstream asks for `exp` and `role` only, and times may have a fraction (RFC 7519, section 2).
+        json!({"exp": now + 600, "role": "admin"}),
+        json!({"iat": now as f64 + 0.25, "exp": now as f64 + 600.75, "role": "admin"}),
         // A clock that is half a minute ahead.
         json!({"iat": now + 30, "nbf": now + 30, "exp": now + 600}),
     ];
@@ -58,6 +61,9 @@ async fn tokens_of_three_generations_are_administrators() {
     }
     let bad = [
         json!({"exp": now + 600}),
+        json!({"exp": now + 10 * 365 * 86_400, "role": "admin"}),
+        json!({"exp": 1e300, "role": "admin"}),
+        json!({"exp": -1.5, "role": "admin"}),
         json!({"iat": now}),
         json!({"iat": now, "exp": now}),
         json!({"iat": now - 7300, "exp": now - 100}),
@@ -86,6 +92,21 @@ async fn tokens_of_three_generations_are_administrators() {
     }
     let answer = broker.client().await.send("POST", "/kbs/v0/resource/../x", &[], "value").await;
     assert_eq!(error(&answer), is(401, "AdminAuthAccess", "E-ADMIN"));
+}
+
+#[test]
+fn upstreams_client_reads_the_admin_key() {
+    // ed25519-compact, by which `kbs-client --auth-private-key` reads keys, knows this form only: PKCS #8 of version 1, as
+    // `openssl genpkey -algorithm ed25519` writes it.
+    const HEAD: [u8; 16] = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32];
+    let folder = Folder::new();
+    for name in ["admin-key.pem", "audit-key.pem"] {
+        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let inner = text.strip_prefix("-----BEGIN PRIVATE KEY-----\n").unwrap();
+        let inner = inner.strip_suffix("\n-----END PRIVATE KEY-----\n").unwrap();
+        let der = STANDARD.decode(inner).unwrap();
+        assert_eq!((der.len(), der.first_chunk()), (48, Some(&HEAD)), "{name}");
+    }
 }
 
 #[tokio::test]

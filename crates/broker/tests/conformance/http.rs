@@ -8,6 +8,7 @@ use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A broker that speaks plain HTTP, so that a test can write what no client library would.
 async fn plain(folder: &Folder) -> Broker {
@@ -218,6 +219,44 @@ async fn too_many_requests_are_429_with_the_time_to_wait() {
     for _ in 0..20 {
         assert_eq!(client.send("GET", "/healthz", &[], "").await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn who_connects_again_and_again_is_closed_before_tls_and_others_are_served() {
+    let folder = Folder::new();
+    let mut settings = folder.settings();
+    settings.limits.connections_per_second = 1;
+    settings.limits.loopback_exempt = false;
+    let broker = folder.start_with(settings, verifier()).await;
+    // The answer to one byte that is no TLS: an alert, or nothing at all.
+    let probe = async |from: [u8; 4]| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from, 0))).unwrap();
+        let mut stream = socket.connect(broker.ready.address).await.unwrap();
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await;
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await;
+        // A connection that is closed unread may be reset.
+        let _ = read.unwrap();
+        !answer.is_empty()
+    };
+    let mut answered = 0;
+    loop {
+        assert!(answered < 2_000, "nobody is limited");
+        if !probe([127, 0, 0, 2]).await {
+            break;
+        }
+        answered += 1;
+    }
+    assert!(answered >= 4, "four seconds' worth at once: {answered}");
+    // Another address goes on, over TLS and to its end.
+    let mut client = broker.client().await;
+    assert_eq!(client.send("GET", "/healthz", &[], "").await.status, 200);
+    let metrics = client.send("GET", "/metrics", &[], "").await;
+    let limited = String::from_utf8_lossy(&metrics.body).lines().any(|line| {
+        line.strip_prefix("kbs_connections_limited_total ").is_some_and(|count| count.parse::<u64>().unwrap() > 0)
+    });
+    assert!(limited);
 }
 
 #[tokio::test]

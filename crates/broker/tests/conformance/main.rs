@@ -8,6 +8,7 @@
 mod support;
 
 mod administrators;
+mod clients;
 mod evidence;
 mod http;
 mod metrics;

@@ -2,7 +2,7 @@
 
 use attest::snp::kbs::to_json;
 use attest::snp::{Endorsements, Report};
-use broker::ExtraVerifier;
+use broker::{ExtraVerifier, Samples};
 use claims::snp::{GuestPolicy, SnpClaims, Tee};
 use claims::{ChipId, Code, HostData, LaunchDigest, ReportData, UnixTime};
 use emulated::{EmulatedVerifier, Guest, Hardware, Model, Processor};
@@ -85,6 +85,23 @@ pub fn verifier() -> Option<Arc<dyn ExtraVerifier>> {
     // Making the roots takes longer than a connection may be idle, on a machine that does other things as well.
     LazyLock::force(&PROCESSORS);
     Some(Arc::new(Emulated(PROCESSORS.each_ref().map(|processor| processor.verifier().unwrap()))))
+}
+
+/// The same, and upstream's sample evidence.
+pub fn verifier_with_samples() -> Option<Arc<dyn ExtraVerifier>> {
+    Some(Arc::new(WithSamples(verifier()?)))
+}
+
+struct WithSamples(Arc<dyn ExtraVerifier>);
+
+impl ExtraVerifier for WithSamples {
+    fn verify(&self, report: &[u8], certificates: &Endorsements, now: UnixTime) -> Result<SnpClaims, Code> {
+        self.0.verify(report, certificates, now)
+    }
+
+    fn samples(&self) -> Option<Samples> {
+        Some(Samples { cpu: emulated::sample::cpu, device: emulated::sample::device })
+    }
 }
 
 /// They remember the keys that they verified, as the verifier of a running broker does.

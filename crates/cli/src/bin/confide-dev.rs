@@ -84,6 +84,10 @@ impl broker::ExtraVerifier for Verifier {
     fn verify(&self, report: &[u8], certificates: &broker::Endorsements, now: UnixTime) -> Result<SnpClaims, Code> {
         self.0.verify(report, certificates, now).map(|evidence| evidence.claims().clone()).map_err(|error| error.code())
     }
+
+    fn samples(&self) -> Option<broker::Samples> {
+        Some(broker::Samples { cpu: emulated::sample::cpu, device: emulated::sample::device })
+    }
 }
 
 fn failed(error: EmulatorError) -> Failure {

@@ -22,6 +22,7 @@ body_bytes = {{ int .Values.settings.limits.bodyBytes }}
 head_bytes = {{ int .Values.settings.limits.headBytes }}
 connections = {{ int .Values.settings.limits.connections }}
 requests_per_second = {{ int .Values.settings.limits.requestsPerSecond }}
+connections_per_second = {{ int .Values.settings.limits.connectionsPerSecond }}
 request_seconds = {{ int .Values.settings.limits.requestSeconds }}
 header_seconds = {{ int .Values.settings.limits.headerSeconds }}
 
