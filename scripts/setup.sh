@@ -2,7 +2,8 @@
 # Installs what Confide needs on this machine, and fetches the parts of a guest: kernel, modules, firmware.
 #
 #   scripts/setup.sh            packages and guest parts
-#   scripts/setup.sh --tests    what the tests need as well: some tools, and a PostgreSQL server's programs without a running server
+#   scripts/setup.sh --tests    what the tests need as well: some tools, and the programs of a PostgreSQL and an NFS server,
+#                               of which none is started
 #   scripts/setup.sh --check    print what is missing, change nothing, exit 3 if anything is
 #
 # The guest parts come as package files from the archive that this machine already uses; they are unpacked
@@ -78,6 +79,32 @@ install_postgres() {
     say 'PostgreSQL for the tests: it could not be installed; those tests are skipped'
   $sudo tee "$settings" <"$kept" >/dev/null
   rm -f "$kept"
+}
+
+# An NFS server in user space. Its package starts one, and a port mapper, on every machine that it is installed on, so the
+# files are unpacked beside the guest parts instead. Without them its tests say `skipped`.
+fetch_nfs_server() {
+  local folder="${XDG_CACHE_HOME:-$HOME/.cache}/confide/nfs-server" sudo='' names staged
+  if [ -e "$folder/usr/bin/ganesha.nfsd" ] || command -v ganesha.nfsd >/dev/null; then say 'NFS server for the tests: there'; return; fi
+  wanted() { apt-get install -s --no-install-recommends nfs-ganesha nfs-ganesha-vfs 2>/dev/null | sed -nE 's/^Inst ([^ ]+).*/\1/p'; }
+  names="$(wanted || true)"
+  if [ -z "$names" ]; then
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq || true
+    names="$(wanted || true)"
+  fi
+  staged="$(mktemp -d)"
+  # shellcheck disable=SC2086
+  if [ -n "$names" ] && (cd "$staged" && apt-get download -qq -o APT::Sandbox::User=root $names >&2 &&
+    for deb in *.deb; do dpkg-deb -x "$deb" root; done); then
+    mkdir -p "$(dirname "$folder")"
+    rm -rf "$folder"
+    mv "$staged/root" "$folder"
+    say 'NFS server for the tests: unpacked, not installed'
+  else
+    say 'NFS server for the tests: nfs-ganesha could not be fetched; those tests are skipped'
+  fi
+  rm -rf "$staged"
 }
 
 # The archive this machine installs from, read from its own package sources.
@@ -157,5 +184,5 @@ if [ "$check" = yes ]; then
   exit $status
 fi
 install_packages
-[ "$tests" = no ] || install_postgres
+[ "$tests" = no ] || { install_postgres; fetch_nfs_server; }
 if parts_complete; then say 'guest parts: all there'; else fetch_parts; fi

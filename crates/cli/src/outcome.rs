@@ -3,6 +3,7 @@
 use claims::Code;
 use std::error::Error;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -59,11 +60,13 @@ impl Failure {
         Self { kind, code: None, what: what.into(), source: None, hints: Vec::new() }
     }
 
-    /// Adds the cause, which is printed below.
+    /// Adds the cause, which is printed below. A full disk is the same advice wherever it is met.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
-        self
+        let source = source.into();
+        let full = disk_is_full(source.as_ref());
+        self.source = Some(source);
+        if full { self.hint("free some space on the disk of that file, then run the same command again") } else { self }
     }
 
     /// Adds the stable code.
@@ -144,11 +147,21 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 pub(crate) fn cannot(verb: &str, path: &Path, error: std::io::Error) -> Failure {
     let failure = Failure::environment(format!("cannot {verb} {}", path.display()));
     match error.kind() {
-        std::io::ErrorKind::PermissionDenied => failure.hint(format!("check the permissions of {}", path.display())),
-        std::io::ErrorKind::StorageFull => {
-            failure.hint("free some space on this disk, then run the same command again")
-        }
+        ErrorKind::PermissionDenied => failure.hint(format!("check the permissions of {}", path.display())),
         _ => failure,
     }
     .because(error)
+}
+
+/// Whether the kernel's reason, at the end of the causes, is that there is no more room.
+fn disk_is_full(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if let Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) = kind {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

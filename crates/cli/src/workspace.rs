@@ -108,7 +108,12 @@ pub(crate) fn private_file(path: &Path, bytes: &[u8]) -> Result<()> {
             .map_err(|error| outcome::cannot("make", folder, error))?;
     }
     let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    opened.and_then(|mut file| file.write_all(bytes)).map_err(|error| outcome::cannot("write", path, error))
+    let mut file = opened.map_err(|error| outcome::cannot("write", path, error))?;
+    file.write_all(bytes).map_err(|error| {
+        // Half a key would be refused by every later command.
+        let _ = std::fs::remove_file(path);
+        outcome::cannot("write", path, error)
+    })
 }
 
 impl Process {

@@ -1,6 +1,7 @@
 //! The VM is booted for real: once as it was built, then after each thing the host can change.
 //!
-//! One test, because all of it shares one broker and one bundle, and two virtual CPUs are all there is.
+//! One test, because all of it shares one broker and one bundle, and two virtual CPUs are all there is. Beside it runs
+//! the boot that has no broker: two minutes of waiting, and hardly any work.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says what went wrong by failing")]
 
 use serde_json::Value;
@@ -39,12 +40,17 @@ impl House {
     }
 
     fn confide_dev(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_confide-dev"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_confide-dev"));
+        command
             .args(arguments)
             .env("CONFIDE_WORKSPACE", self.path("workspace"))
-            .env("CONFIDE_BROKER_DIR", self.path("workspace/broker"))
-            .output()
-            .unwrap()
+            .env("CONFIDE_BROKER_DIR", self.path("workspace/broker"));
+        // Another broker of this machine may have the usual port.
+        if let Ok(running) = std::fs::read(self.path("workspace/running.json")) {
+            let running: Value = serde_json::from_slice(&running).unwrap();
+            command.env("CONFIDE_BROKER_URL", format!("https://{}", running["broker_address"].as_str().unwrap()));
+        }
+        command.output().unwrap()
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
@@ -186,6 +192,46 @@ fn one_guest_is_believed_and_every_changed_one_is_refused() {
     let whole = house.json(&["audit", "verify", "--json"]);
     assert_eq!(whole["ok"], true, "{whole}");
     no_secret_in_any_log(&house);
+
+    // The first guest has run all the while; it ends by itself, and its workload before it.
+    assert_eq!(house.json(&["down", "--json"])["ended"], serde_json::json!(["VM", "broker"]));
+    let console = std::fs::read_to_string(house.path("workspace/vm.log")).unwrap();
+    let end = console.split_once("ending the VM").expect("no word of the end").1;
+    assert!(end.contains("asked to stop") && end.contains("workload ended with status 0"), "{end}");
+    assert!(!end.contains("it was killed"), "{end}");
+    assert_eq!(house.json(&["down", "--json"])["ended"], serde_json::json!([]));
+}
+
+#[test]
+fn a_guest_without_its_broker_tries_for_a_while_and_halts_with_everything_locked() {
+    let house = match House::open() {
+        Ok(house) => house,
+        Err(why) => {
+            println!("skipped: boots: {why}");
+            return;
+        }
+    };
+    let workload = repository().join("examples/hello/workload.yml");
+    let bundle = house.path("lonely");
+    // Port 1 of the emulator's host: nobody listens there.
+    let nobody = ["--broker-url", "https://10.0.2.2:1", "--broker-identity", &"0".repeat(64)];
+    let build = ["build", workload.to_str().unwrap(), "-o", bundle.to_str().unwrap(), "--json", "--guest"];
+    house.json(&[&build[..], &[house.guest.to_str().unwrap()], &nobody[..]].concat());
+
+    println!("boot: no broker");
+    let said = house.refused(&bundle, "E-BROKER");
+    let again: Vec<&str> =
+        said.lines().filter_map(|line| line.split_once("trying again in ")).map(|(_, s)| s).collect();
+    assert_eq!(again[..6], ["1.00 s", "2.00 s", "4.00 s", "8.00 s", "15.00 s", "15.00 s"], "{said}");
+    let halt = said.lines().find(|line| line.starts_with("confide: halt ")).unwrap();
+    assert!(halt.starts_with("confide: halt code=E-BROKER gave up after 1"), "{halt}");
+    assert!(halt.contains("the broker cannot be reached"), "{halt}");
+    assert!(said.contains("error: the guest halted: gave up after") && said.contains("[E-BROKER]"), "{said}");
+    for step in ["evidence", "key", "volume", "drives"] {
+        assert!(!said.contains(&format!("step={step} ")), "{said}");
+    }
+    let applog = house.confide_dev(&["inspect", bundle.join("applog.qcow2").to_str().unwrap(), "/boot.log"]);
+    assert!(text(&applog).contains(halt), "{}", text(&applog));
 }
 
 fn volume_key_path(house: &House) -> String {

@@ -151,8 +151,9 @@ fn attest_and_fetch_key(
     let client = KbsClient::new(&broker.url, Pinned::new(broker.identity), resolve, attester)?;
     let keeper = Keeper::new(client, site_json.into());
     let patience = Patience::of(BROKER_PATIENCE);
-    let session =
-        keeper.attest_patiently(patience, &mut |_| console::note(&public!("the broker cannot be reached yet")))?;
+    let session = keeper.attest_patiently(patience, &mut |error, wait| {
+        console::note(&public!(Public::reviewed(error), "; trying again in ", wait));
+    })?;
     console::step(Step::Evidence, &public!("the broker accepted this machine's evidence"));
     let bytes = session.resource(&site.volume_key)?;
     let key = bytes
@@ -184,6 +185,7 @@ fn mount_user_data(
     };
     mounts::user_data(&drive.node, settings.user_data)?;
     if let Some(export) = nfs::wanted(&site.ports)? {
+        console::note(&public!("mounting remote data"));
         nfs::mount(&export, network.resolver(), modules, settings.user_data)?;
         console::note(&public!("remote data mounted"));
     }

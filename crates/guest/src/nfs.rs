@@ -53,8 +53,8 @@ pub enum NfsError {
     /// The kernel has no NFS.
     #[error("the modules for NFS cannot be loaded")]
     Modules(#[from] ModulesError),
-    /// The folder cannot be made.
-    #[error("there is no folder `mnt` to mount on")]
+    /// The folder is not there, and a read-only drive takes none.
+    #[error("ext_mount.conf is there, but the user_data drive has no folder `mnt` to mount on; add one to the drive")]
     Folder(#[from] MountError),
     /// Mounting failed with every version.
     #[error("the NFS server cannot be mounted")]
@@ -105,7 +105,6 @@ pub fn mount(export: &Export, resolver: &Resolver, modules: &[Module], how: User
     let servers = resolver.lookup(&export.host)?;
     let Some(server) = servers.into_iter().find(IpAddr::is_ipv4) else { return Err(DnsError::Unknown.into()) };
     modules::load(modules, |need| need == Need::Nfs)?;
-    // The host's drive may be read-only and lack the folder; then a small one in memory stands in for it.
     prepare_place()?;
     let mut last = Errno::PROTONOSUPPORT;
     for version in VERSIONS {
@@ -123,8 +122,10 @@ pub fn mount(export: &Export, resolver: &Resolver, modules: &[Module], how: User
 const MAX_PATH: usize = 1024;
 const MAX_FILE: u64 = 2048;
 
-/// NFS versions, in the order they are tried: the kernel does not choose by itself.
-const VERSIONS: [&str; 4] = ["4.2", "4.1", "4.0", "3"];
+/// NFS versions, in the order they are tried: the kernel does not choose by itself. 4.2 only for a server that has no
+/// 4.1: a kernel that reads with its READ_PLUS (RFC 7862, 15.10) gets zeros instead of the file from some servers
+/// (NFS-Ganesha 4.3), without an error.
+const VERSIONS: [&str; 4] = ["4.1", "4.2", "4.0", "3"];
 
 fn wanted_in(folder: &Path, ports: &Ports) -> Result<Option<Export>, NfsError> {
     let read = |error: Errno| NfsError::Read(error.into());
@@ -146,6 +147,8 @@ fn wanted_in(folder: &Path, ports: &Ports) -> Result<Option<Export>, NfsError> {
     if PORTS.iter().all(|port| ports.outbound.contains(port)) { Ok(Some(export)) } else { Err(NfsError::Closed) }
 }
 
+/// Drives as they are built have the folder. One that the workload may write to can be given it; on any other it must
+/// be there. A link in its place is neither: nothing on this drive is followed.
 fn prepare_place() -> Result<(), NfsError> {
     if Path::new(mounts::REMOTE_DATA).is_dir() {
         return Ok(());

@@ -118,13 +118,18 @@ fn an_unreachable_broker_is_tried_for_a_while_and_named() {
     let keeper = Keeper::new(client.unwrap(), SITE_JSON.into());
     let millis = Duration::from_millis;
     let patience = Patience { total: millis(250), first: millis(20), longest: millis(100) };
-    let mut lines = Vec::new();
-    let error = keeper.attest_patiently(patience, &mut |line| lines.push(line.to_owned())).unwrap_err();
+    let mut waits = Vec::new();
+    let error = keeper
+        .attest_patiently(patience, &mut |error, wait| {
+            assert_eq!(error.to_string(), "the broker cannot be reached");
+            waits.push(wait);
+        })
+        .unwrap_err();
     assert!(matches!(&error, ClientError::GaveUp { last, .. } if last.may_pass()), "{error:?}");
     assert_eq!(error.code(), Code::Broker);
     assert!(error.source().is_some());
-    assert!((3..=6).contains(&lines.len()), "{lines:?}");
-    assert!(lines[0].starts_with("the broker cannot be reached") && lines[0].contains("trying again"), "{lines:?}");
+    assert!((3..=6).contains(&waits.len()), "{waits:?}");
+    assert_eq!(waits[..3], [20, 40, 80].map(millis), "each wait is twice the one before");
 
     let plain = KbsClient::new(
         "http://broker.test",
@@ -142,10 +147,10 @@ fn a_refusal_is_not_retried_but_a_busy_broker_is() {
     let millis = Duration::from_millis;
     let patience = Patience { total: millis(200), first: millis(50), longest: millis(50) };
     broker.book.lock().unwrap().refuse_attest = Some((403, "E-HOST-DATA"));
-    assert_eq!(keeper.attest_patiently(patience, &mut |_| ()).unwrap_err().code(), Code::HostData);
+    assert_eq!(keeper.attest_patiently(patience, &mut |_, _| ()).unwrap_err().code(), Code::HostData);
     assert_eq!(broker.book.lock().unwrap().attested, 1);
     broker.book.lock().unwrap().refuse_attest = Some((503, "E-BUSY"));
-    let error = keeper.attest_patiently(patience, &mut |_| ()).unwrap_err();
+    let error = keeper.attest_patiently(patience, &mut |_, _| ()).unwrap_err();
     assert!(matches!(error, ClientError::GaveUp { .. }), "{error:?}");
     assert!(broker.book.lock().unwrap().attested > 2);
 }

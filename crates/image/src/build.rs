@@ -18,7 +18,7 @@ pub use command_line::{CommandLineError, MAX_LENGTH as MAX_COMMAND_LINE, check a
 pub use error::BuildError;
 pub use host_files::HostFileError;
 
-pub(crate) use drives::{PlainError, data_options, write_plain};
+pub(crate) use drives::{PlainError, REMOTE_DATA, REMOTE_DATA_FILE, data_options, write_plain};
 pub(crate) use host_files::HostFiles;
 pub(crate) use staging::{Unfinished, create};
 

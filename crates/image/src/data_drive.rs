@@ -5,12 +5,14 @@
 //! with one name the added one wins.
 //! *Does not check* the data: the guest treats the drive as hostile.
 
-use crate::build::{HostFileError, HostFiles, PlainError, Unfinished, create, data_options, write_plain};
+use crate::build::{
+    HostFileError, HostFiles, PlainError, REMOTE_DATA, REMOTE_DATA_FILE, Unfinished, create, data_options, write_plain,
+};
 use crate::inspect::{InspectError, Volume};
 use claims::Code;
 use sealed::FileDevice;
 use sealed::ext4::{Layout, LayoutError, ReadError, VolumeSources};
-use sealed::tree::Tree;
+use sealed::tree::{Kind, Meta, Tree, TreeError};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -59,6 +61,9 @@ pub enum DataError {
     /// A file to add cannot be used.
     #[error(transparent)]
     File(#[from] HostFileError),
+    /// The folder for remote data does not fit to what is on the drive.
+    #[error("the folder for remote data cannot be made")]
+    Name(#[source] TreeError),
     /// The files do not make a drive.
     #[error("the drive cannot be made")]
     Layout(#[from] LayoutError),
@@ -106,11 +111,15 @@ pub fn add(request: &Request<'_>) -> Result<Added, DataError> {
     let mut files = HostFiles::new(1 << 31);
     for path in request.paths {
         let name = path.file_name().ok_or_else(|| DataError::NoName { path: path.clone() })?;
-        let kept = tree.get(name.as_bytes()).is_some_and(|(_, kind)| *kind == sealed::tree::Kind::Folder);
+        let kept = tree.get(name.as_bytes()).is_some_and(|(_, kind)| *kind == Kind::Folder);
         if kept && !path.is_dir() {
             tree.remove(name.as_bytes());
         }
         files.add(&mut tree, path, name.as_bytes())?;
+    }
+    // A drive that somebody else made lacks the folder to mount on.
+    if tree.get(REMOTE_DATA_FILE).is_some() && tree.get(REMOTE_DATA).is_none() {
+        tree.put(REMOTE_DATA, Meta::plain(0o755), Kind::Folder).map_err(DataError::Name)?;
     }
     let before = reader.bytes();
     let layout = grown(&tree, before.max(request.size.unwrap_or(0)))?;

@@ -181,6 +181,8 @@ fn a_data_drive_takes_files_and_grows() {
     assert_eq!(volume.read("/kept").unwrap(), b"kept");
     assert!(volume.read("/train/big").unwrap() == big);
     assert_eq!(volume.read("/ext_mount.conf").unwrap(), b"server:/export\n");
+    // The guest cannot make the folder that it mounts the export on.
+    assert!(volume.list("/").unwrap().iter().any(|item| item.name == "mnt" && item.kind == ItemKind::Folder));
 
     // Again, with a newer file: it wins, the rest stays; an explicit size grows the drive.
     std::fs::write(path("ext_mount.conf"), "other:/export\n").unwrap();

@@ -275,6 +275,18 @@ fn hosts_resources_and_paths_are_checked() {
     assert!(matches!(refusal("kernel: ~other/vmlinuz"), WorkloadError::Value { line: 4, .. }));
     let homeless = Workload::parse(SERVER, Place { file: Path::new("w.yml"), home: None });
     assert_eq!(homeless, Err(WorkloadError::Home { line: 14, key: "docker_archive".into() }));
+    for (line, address, gateway, dns) in [
+        (5, "fd00::5/64", "10.0.0.1", "10.0.0.2"),
+        (6, "10.0.0.5/24", "fe80::1", "10.0.0.2"),
+        (7, "10.0.0.5/24", "10.0.0.1", "::1"),
+    ] {
+        let text = format!("network:\n  address: \"{address}\"\n  gateway: \"{gateway}\"\n  dns: [\"{dns}\"]");
+        let error = refusal(&text);
+        assert!(
+            matches!(&error, WorkloadError::Value { line: at, wanted, .. } if *at == line && wanted.contains("IPv4")),
+            "{error}"
+        );
+    }
     for url in ["http://a:1", "https://a:1/path", "https://u@a:1", "https://:1", "https://a:0"] {
         let text = format!("broker:\n  url: {url}\n  identity: {}", "ab".repeat(32));
         assert!(matches!(refusal(&text), WorkloadError::Value { line: 5, .. }), "{url}");

@@ -28,19 +28,7 @@ pub(super) fn run(args: &BuildArgs, context: &Context) -> Result {
         );
     }
     if args.dry_run {
-        if !workload.docker_archive.exists() {
-            return Err(Failure::environment(format!(
-                "the archive {} is not there",
-                workload.docker_archive.display()
-            )));
-        }
-        context.printer.say(format!(
-            "would build {} for {} into {}",
-            workload.name,
-            workload.site,
-            args.output.display()
-        ));
-        return Ok(Outcome::Done);
+        return would_build(&workload, args, context);
     }
     if args.volume_key_file.is_some() && !key_path.exists() {
         return Err(Failure::environment(format!("the volume key {} is not there", key_path.display()))
@@ -49,10 +37,9 @@ pub(super) fn run(args: &BuildArgs, context: &Context) -> Result {
     let key = workspace::key_file(&key_path, args.volume_key_file.is_none())?;
     let key =
         VolumeKey::from_slice(&key).map_err(|error| Failure::usage("the volume key cannot be used").because(error))?;
-    if args.force && args.output.exists() {
-        std::fs::remove_dir_all(&args.output).map_err(|error| outcome::cannot("remove", &args.output, error))?;
-    }
+    let earlier = if args.force { Earlier::put_aside(&workload, args)? } else { Vec::new() };
     let built = build(&workload, &parts, &key, broker, &args.output, args.tgz, context)?;
+    earlier.into_iter().try_for_each(Earlier::remove)?;
     let answer = describe(&built, started, &key_path);
     context.printer.data(&answer, || {
         let field = |name: &str| answer.get(name).map_or_else(String::new, |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
@@ -67,6 +54,62 @@ pub(super) fn run(args: &BuildArgs, context: &Context) -> Result {
         text
     });
     Ok(Outcome::Done)
+}
+
+/// What the files themselves say is found out by building only.
+fn would_build(workload: &Workload, args: &BuildArgs, context: &Context) -> Result {
+    let named = [("archive", &workload.docker_archive)].into_iter();
+    let missing = named
+        .chain(workload.user_config.values().map(|path| ("file for user_config", path)))
+        .find(|(_, path)| !path.exists());
+    if let Some((what, path)) = missing {
+        return Err(Failure::environment(format!("the {what} {} is not there", path.display())));
+    }
+    if args.output.exists() && !args.force {
+        return Err(Failure::environment(format!("{} exists already", args.output.display()))
+            .hint("remove it or name another; --force replaces it"));
+    }
+    let answer = serde_json::json!({ "would_build": workload.name, "site": workload.site, "bundle": args.output });
+    context.printer.data(&answer, || {
+        format!("would build {} for {} into {}", workload.name, workload.site, args.output.display())
+    });
+    Ok(Outcome::Done)
+}
+
+/// What `--force` replaces: kept under another name until its successor is whole, and given back if that does not come.
+struct Earlier {
+    path: PathBuf,
+    aside: Option<PathBuf>,
+}
+
+impl Earlier {
+    fn put_aside(workload: &Workload, args: &BuildArgs) -> Result<Vec<Self>> {
+        let archive = args.tgz.then(|| args.output.with_file_name(format!("{}.tgz", workload.image_name)));
+        let there = [Some(args.output.clone()), archive].into_iter().flatten().filter(|path| path.exists());
+        there
+            .map(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let aside = path.with_file_name(format!(".{name}.replaced-{}", std::process::id()));
+                std::fs::rename(&path, &aside).map_err(|error| outcome::cannot("rename", &path, error))?;
+                Ok(Self { path, aside: Some(aside) })
+            })
+            .collect()
+    }
+
+    fn remove(mut self) -> Result<()> {
+        let Some(aside) = self.aside.take() else { return Ok(()) };
+        let removed = if aside.is_dir() { std::fs::remove_dir_all(&aside) } else { std::fs::remove_file(&aside) };
+        removed.map_err(|error| outcome::cannot("remove", &aside, error))
+    }
+}
+
+impl Drop for Earlier {
+    fn drop(&mut self) {
+        if let Some(aside) = &self.aside {
+            // Nobody is left to tell if this fails; the name says what it is.
+            let _ = std::fs::rename(aside, &self.path);
+        }
+    }
 }
 
 /// Reads and parses a workload file.
@@ -130,7 +173,8 @@ pub(super) fn build(
     })
 }
 
-/// Becomes true at the first SIGINT or SIGTERM.
+/// Becomes true at the first SIGINT or SIGTERM. From then on a file that would grow over the limit of the shell
+/// (`ulimit -f`) is an error like a full disk, and no longer the end of this process.
 pub(super) fn cancelled_by_signal() -> Result<&'static AtomicBool> {
     static CANCELLED: AtomicBool = AtomicBool::new(false);
     static WATCHED: std::sync::Once = std::sync::Once::new();
@@ -144,8 +188,9 @@ pub(super) fn cancelled_by_signal() -> Result<&'static AtomicBool> {
                 Err(error) => return drop(tell.send(Some(error))),
             };
             runtime.block_on(async {
+                let file_size = signal(SignalKind::from_raw(SIGXFSZ));
                 match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-                    (Ok(mut interrupt), Ok(mut terminate)) => {
+                    (Ok(mut interrupt), Ok(mut terminate)) if file_size.is_ok() => {
                         let _ = tell.send(None);
                         tokio::select! {
                             _ = interrupt.recv() => {}
@@ -154,6 +199,7 @@ pub(super) fn cancelled_by_signal() -> Result<&'static AtomicBool> {
                         CANCELLED.store(true, Ordering::Relaxed);
                     }
                     (Err(error), _) | (_, Err(error)) => drop(tell.send(Some(error))),
+                    _ => drop(tell.send(file_size.err())),
                 }
             });
         });
@@ -164,6 +210,9 @@ pub(super) fn cancelled_by_signal() -> Result<&'static AtomicBool> {
         None => Ok(&CANCELLED),
     }
 }
+
+/// signal(7), x86-64.
+const SIGXFSZ: i32 = 25;
 
 /// The facts about a build that scripts want.
 pub(super) fn describe(built: &Built, started: Instant, key: &Path) -> serde_json::Value {

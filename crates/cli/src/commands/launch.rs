@@ -8,6 +8,7 @@ use crate::{Context, Development};
 use claims::Code;
 use image::bundle::names;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -47,12 +48,8 @@ fn hardware(args: &LaunchArgs, bundle: &Bundle, context: &Context) -> Result {
             .hint("to try everything without the hardware, use confide-dev instead of confide")
             .hint("`confide doctor` lists what is missing")
     })?;
-    let status = command.status().map_err(|error| outcome::cannot("run", &script, error))?;
-    if status.success() {
-        Ok(Outcome::Done)
-    } else {
-        Err(Failure::environment(format!("{} ended with {status}", script.display())).hint("its last lines say why"))
-    }
+    // In this process's place: a signal for the launcher is one for the script, which asks the VM to end.
+    Err(outcome::cannot("run", &script, command.exec()))
 }
 
 /// Whether this host can run SNP guests; the error says what is missing.
@@ -68,6 +65,16 @@ pub(crate) fn snp_host() -> Result<(), &'static str> {
 fn emulated(args: &LaunchArgs, bundle: &Bundle, development: &Arc<dyn Development>, context: &Context) -> Result {
     let accelerator = accelerator(args.accelerator, &bundle.file(names::KERNEL), context)?;
     let published = published(args, &bundle.manifest.ports)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::environment("cannot start a runtime").because(error))?;
+    // Listened to before there is anything to leave behind.
+    let end = {
+        let _inside = runtime.enter();
+        Signals::new()?
+    };
     let sockets = SocketFolder::make()?;
     let machine = Machine {
         accelerator,
@@ -97,19 +104,16 @@ fn emulated(args: &LaunchArgs, bundle: &Bundle, development: &Arc<dyn Developmen
         }
     });
     context.printer.step("vm", format!("starting under {accelerator}, with an emulated secure processor"));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::environment("cannot start a runtime").because(error))?;
-    runtime.block_on(watch(arguments, machine.monitor, processor_failed, context))
+    runtime.block_on(watch(arguments, machine.monitor, processor_failed, end, context))
 }
 
-/// Runs QEMU to its end, hands its console through, and ends it when this process is asked to end.
+/// Runs QEMU to its end, hands its console through, and ends it when this process is asked to end: by the power button,
+/// so that the workload gets its signal and its time, and hard when it is asked a second time.
 async fn watch(
     arguments: Vec<std::ffi::OsString>,
     monitor: &Path,
     mut processor_failed: tokio::sync::mpsc::UnboundedReceiver<Failure>,
+    mut end: Signals,
     context: &Context,
 ) -> Result {
     let mut child = tokio::process::Command::new("qemu-system-x86_64")
@@ -124,8 +128,10 @@ async fn watch(
         })?;
     let console = child.stdout.take().ok_or_else(|| Failure::environment("QEMU gives no console"))?;
     let mut lines = BufReader::new(console).split(b'\n');
-    let mut end = Signals::new()?;
     let mut halted = None;
+    // Before its workload runs a guest has nothing open, and does not listen to the power button yet.
+    let mut works = false;
+    let mut ending: Option<tokio::time::Instant> = None;
     loop {
         tokio::select! {
             line = lines.next_segment() => match line {
@@ -134,23 +140,35 @@ async fn watch(
                     if let Some(why) = text.strip_prefix("confide: halt ") {
                         halted = Some(why.to_owned());
                     }
+                    works |= text.starts_with("confide: step=container ");
                     context.printer.say(text);
                 }
                 Ok(None) | Err(_) => break,
             },
             Some(failure) = processor_failed.recv() => context.printer.failure(&failure),
             () = end.any() => {
+                let again = ending.is_some();
                 context.printer.say("ending the VM");
-                power_down(monitor).await;
-                if tokio::time::timeout(PATIENCE, child.wait()).await.is_err() {
+                if again || !works {
                     let _ = child.kill().await;
+                } else {
+                    power_down(monitor).await;
                 }
-                return Ok(Outcome::Done);
+                ending = Some(tokio::time::Instant::now() + PATIENCE);
+            }
+            () = tokio::time::sleep_until(ending.unwrap_or_else(tokio::time::Instant::now)), if ending.is_some() => {
+                let seconds = PATIENCE.as_secs();
+                context.printer.warn(format!("the VM did not end by itself within {seconds} s, so it was killed"));
+                let _ = child.kill().await;
+                break;
             }
         }
     }
     let status =
         child.wait().await.map_err(|error| Failure::environment("QEMU cannot be waited for").because(error))?;
+    if ending.is_some() {
+        return Ok(Outcome::Done);
+    }
     match (halted, status.success()) {
         (Some(why), _) => Err(halt_failure(&why)),
         (None, true) => Ok(Outcome::Done),
@@ -183,6 +201,7 @@ async fn power_down(monitor: &Path) {
 }
 
 struct Signals {
+    hangup: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
@@ -192,6 +211,7 @@ impl Signals {
         use tokio::signal::unix::{SignalKind, signal};
         let failed = |error| Failure::environment("cannot listen for signals").because(error);
         Ok(Self {
+            hangup: signal(SignalKind::hangup()).map_err(failed)?,
             interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
             terminate: signal(SignalKind::terminate()).map_err(failed)?,
         })
@@ -199,6 +219,7 @@ impl Signals {
 
     async fn any(&mut self) {
         tokio::select! {
+            _ = self.hangup.recv() => {}
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }

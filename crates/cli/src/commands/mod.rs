@@ -23,6 +23,7 @@ mod reference_files;
 mod revoke;
 mod secret;
 mod up;
+mod up_proof;
 mod upkeep;
 
 use crate::args::{BrokerCommand, Command, DataCommand, EvidenceCommand, MeasureCommand};

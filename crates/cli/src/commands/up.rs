@@ -3,24 +3,24 @@
 //! Every step runs what a person would type: the broker and the VM are this same program in processes of their own,
 //! recorded in the workspace so that `down` ends exactly them.
 
-use super::{broker as broker_command, build as build_command, down};
+use super::{broker as broker_command, build as build_command, down, up_proof};
 use crate::args::{Accelerator, UpArgs};
 use crate::broker_api::BrokerApi;
 use crate::guest_parts;
 use crate::outcome::{self, Failure, Outcome, Result};
 use crate::workspace::{Process, Running, Workspace};
 use crate::{Context, kvm};
-use aws_lc_rs::hmac;
 use claims::Code;
 use claims::site::Broker;
 use claims::volume::VolumeKey;
-use image::workload::{Proof, Workload};
+use image::workload::Workload;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Address of the host as a guest on QEMU's user network sees it.
@@ -32,22 +32,25 @@ const BROKER_PATIENCE: Duration = Duration::from_secs(20);
 pub(super) fn run(args: &UpArgs, context: &Context) -> Result {
     let workload = build_command::read_workload(&args.workload)?;
     needs_hardware(context)?;
+    // From here on Ctrl-C ends what was started, instead of this process alone.
+    let cancelled = build_command::cancelled_by_signal()?;
     let workspace = Workspace::open(&args.workspace)?;
     end_earlier(&workspace, context)?;
     let parts = guest_parts::resolve(&args.parts, &build_command::named_parts(&workload))?;
 
-    let mut started = Started { running: None, workspace: &workspace, context, keep: false };
+    let mut started = Started { running: None, workspace: &workspace, context, cancelled, keep: false };
     let api = start_broker(args, &workspace, &mut started, context)?;
     let built = build(args, &workload, &workspace, &parts, &api, context)?;
     register(&workload, &workspace, &built, &api, context)?;
     let before = api.get("/confide/v0/status")?;
+    started.go_on()?;
     let ports = start_vm(args, &workload, &built.folder, &workspace, &mut started, context)?;
     follow_boot(args, &workspace, &mut started, context)?;
 
     let decision = released(&api, &before, &built)?;
     let url = ports.first().map(|(_, host)| format!("http://127.0.0.1:{host}/"));
     let proof = match (&workload.proof, &url) {
-        (Some(proof), Some(url)) => Some(ask(proof, url, &workspace, context)?),
+        (Some(proof), Some(url)) => Some(up_proof::ask(proof, url, &workspace, context, &|| started.go_on())?),
         _ => None,
     };
     started.keep = true;
@@ -58,7 +61,9 @@ pub(super) fn run(args: &UpArgs, context: &Context) -> Result {
     context.printer.data(&answer, || {
         let url = url.as_deref().unwrap_or("(no port is open)");
         let decision = decision.as_str().unwrap_or_default();
-        format!("up: {url}\n  why it was trusted  confide explain {decision} --broker-dir {}\n  end it              {} down",
+        // Its settings name the usual port, which another broker may have.
+        let at = if api.url().ends_with(&format!(":{BROKER_PORT}")) { String::new() } else { format!(" --url {}", api.url()) };
+        format!("up: {url}\n  why it was trusted  confide explain {decision} --broker-dir {}{at}\n  end it              {} down",
             workspace.path("broker").display(), program())
     });
     Ok(Outcome::Done)
@@ -89,6 +94,7 @@ struct Started<'a> {
     running: Option<Running>,
     workspace: &'a Workspace,
     context: &'a Context,
+    cancelled: &'a AtomicBool,
     keep: bool,
 }
 
@@ -99,13 +105,24 @@ impl Started<'_> {
         change(running);
         self.workspace.record(running)
     }
+
+    /// Stops the command after Ctrl-C.
+    fn go_on(&self) -> Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(Failure::environment("interrupted; everything that was started is ended"));
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Started<'_> {
     fn drop(&mut self) {
         if let (Some(running), false) = (&self.running, self.keep) {
-            let _ = down::end(running, self.context);
-            self.workspace.forget();
+            // What does not end stays on the list, for `down`.
+            match down::end(running, self.context) {
+                Ok(_) => self.workspace.forget(),
+                Err(failure) => self.context.printer.failure(&failure),
+            }
         }
     }
 }
@@ -147,7 +164,10 @@ fn start_broker(
             Err(failure) if ended(&mut child) || Instant::now() > end => {
                 return Err(failure.hint(format!("its log is {}", log.display())));
             }
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            Err(_) => {
+                started.go_on()?;
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
     }
     context.printer.step("broker", format!("serving at {}", api.url()));
@@ -197,7 +217,7 @@ fn register(
         resources.into_iter().flatten().any(|entry| entry.get("path").and_then(Value::as_str) == Some(path))
     };
     for path in &workload.resources {
-        let kept = secret_file(path);
+        let kept = up_proof::secret_file(path);
         if workspace.path(&kept).exists() || !holds(path) {
             let made = !workspace.path(&kept).exists();
             put(api, path, &workspace.key(&kept)?)?;
@@ -277,6 +297,7 @@ fn follow_boot(args: &UpArgs, workspace: &Workspace, started: &mut Started<'_>, 
             line.clear();
             continue;
         }
+        started.go_on()?;
         let alive =
             started.running.as_ref().and_then(|running| running.launcher).is_some_and(|process| process.alive());
         if !alive {
@@ -323,45 +344,6 @@ fn released(api: &BrokerApi, before: &Value, built: &image::build::Built) -> Res
     found.ok_or_else(|| {
         Failure::refused("the guest says that it is ready, but the broker released no key to it").code(Code::Denied)
     })
-}
-
-/// Asks the service in the container to prove that it holds a secret that only the broker had.
-fn ask(proof: &Proof, url: &str, workspace: &Workspace, context: &Context) -> Result<Value> {
-    let mut random = [0; 16];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| Failure::environment("the system gives no random numbers"))?;
-    let challenge = hex::encode(random);
-    let address = format!("{}{}", url.trim_end_matches('/'), proof.path.replace("{challenge}", &challenge));
-    let end = Instant::now() + Duration::from_secs(30);
-    let answer = loop {
-        match ureq::get(&address).config().timeout_global(Some(Duration::from_secs(5))).build().call() {
-            Ok(mut answer) => break answer.body_mut().with_config().limit(64 << 10).read_to_string(),
-            Err(error) if Instant::now() > end => {
-                return Err(Failure::environment(format!("the service at {address} does not answer")).because(error));
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(200)),
-        }
-    }
-    .map_err(|error| Failure::environment("the service's answer broke off").because(error))?;
-    let value: Value = serde_json::from_str(&answer)
-        .map_err(|error| Failure::refused("the service's answer is not JSON").because(error))?;
-    let tag = value.get("hmac").and_then(Value::as_str).and_then(|text| hex::decode(text).ok()).unwrap_or_default();
-    let kept = secret_file(&proof.secret);
-    if !workspace.path(&kept).exists() {
-        context.printer.step("service answered", "its proof cannot be checked here: `up` did not make the secret");
-        return Ok(json!({ "challenge": challenge, "hmac": hex::encode(&tag), "right": null }));
-    }
-    let secret = workspace.key(&kept)?;
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-    if hmac::verify(&key, challenge.as_bytes(), &tag).is_err() {
-        return Err(Failure::refused("the service does not hold the secret: its HMAC is wrong"));
-    }
-    context.printer.step("service answered", format!("HMAC of {challenge} is right: it holds {}", proof.secret));
-    Ok(json!({ "challenge": challenge, "hmac": hex::encode(&tag), "right": true }))
-}
-
-/// Where `up` keeps the secret that it made for a resource.
-fn secret_file(resource: &str) -> String {
-    format!("secrets/{}", resource.replace('/', "."))
 }
 
 fn key_name(workload: &Workload) -> String {

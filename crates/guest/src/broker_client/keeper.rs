@@ -45,8 +45,13 @@ impl Keeper {
         Ok(session)
     }
 
-    /// Attests; tries again while the broker cannot be reached. `progress` gets a line before each wait.
-    pub fn attest_patiently(&self, patience: Patience, progress: &mut dyn FnMut(&str)) -> Result<Session, ClientError> {
+    /// Attests; tries again while the broker cannot be reached. `progress` is told before each wait
+    /// what went wrong, and how long the wait is.
+    pub fn attest_patiently(
+        &self,
+        patience: Patience,
+        progress: &mut dyn FnMut(&ClientError, Duration),
+    ) -> Result<Session, ClientError> {
         let start = Instant::now();
         let mut wait = patience.first;
         loop {
@@ -58,7 +63,7 @@ impl Keeper {
             if spent.saturating_add(wait) > patience.total {
                 return Err(ClientError::GaveUp { seconds: spent.as_secs(), last: Box::new(error) });
             }
-            progress(&format!("{}; trying again in {} s", error.line(), wait.as_secs_f32()));
+            progress(&error, wait);
             thread::sleep(wait);
             wait = wait.saturating_mul(2).min(patience.longest);
         }

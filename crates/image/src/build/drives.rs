@@ -12,6 +12,7 @@ use sealed::seal::{Job, SealError, seal};
 use sealed::tree::{Content, Kind, Meta, Tree};
 use sealed::{FileDevice, WriteAt, verity};
 use std::ops::Range;
+use std::path::PathBuf;
 
 /// Writes a plain ext4 image as a qcow2 file.
 pub(crate) fn write_plain(
@@ -53,10 +54,10 @@ pub(crate) enum PlainError {
 }
 
 impl PlainError {
-    pub(crate) fn of(self, name: &'static str) -> BuildError {
+    pub(crate) fn of(self, path: PathBuf) -> BuildError {
         match self {
-            Self::Read(source) => BuildError::Read { what: "a file for", path: name.into(), source },
-            Self::Write(source) => BuildError::Write { path: name.into(), source },
+            Self::Read(source) => BuildError::Read { what: "a file for", path, source },
+            Self::Write(source) => BuildError::Write { path, source },
             Self::Cancelled => BuildError::Cancelled,
         }
     }
@@ -106,6 +107,7 @@ pub(crate) fn write_sealed(
     };
     seal(&job).map_err(|error| match error {
         SealError::Cancelled => BuildError::Cancelled,
+        SealError::Write { source, .. } => write(source),
         source => BuildError::Seal { drive: sealed.drive.name(), source },
     })
 }
@@ -137,12 +139,20 @@ pub(crate) fn log_drive(size: u64, log: WorkloadLog) -> Result<(Layout, Vec<LogF
     Ok((layout, places))
 }
 
-/// The data drive: empty, with a journal, for people to fill.
+/// The data drive: with a journal, for people to fill; on it is only the folder that remote data is mounted on.
 pub(crate) fn data_drive(size: u64) -> Result<Layout, BuildError> {
-    let tree = Tree::new(Meta::plain(0o755));
+    let mut tree = Tree::new(Meta::plain(0o755));
+    tree.put(REMOTE_DATA, Meta::plain(0o755), Kind::Folder)
+        .map_err(|error| BuildError::Internal { what: error.to_string() })?;
     let layout = Layout::plan(&tree, &data_options(size));
     layout.map_err(|source| BuildError::Layout { drive: "user_data", source })
 }
+
+/// Folder of a data drive on which the guest mounts what `ext_mount.conf` names. The guest cannot make it itself: the
+/// drive is mounted read-only.
+pub(crate) const REMOTE_DATA: &[u8] = b"mnt";
+/// The file beside it that names an export.
+pub(crate) const REMOTE_DATA_FILE: &[u8] = b"ext_mount.conf";
 
 /// How every data drive is made.
 pub(crate) fn data_options(size: u64) -> Options {
@@ -156,7 +166,7 @@ pub(crate) fn write_empty(
     staging: &Staging,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<(), BuildError> {
-    write_plain(layout, &NoSources, staging.device(name)?, cancelled).map_err(|error| error.of(name))
+    write_plain(layout, &NoSources, staging.device(name)?, cancelled).map_err(|error| error.of(staging.path(name)))
 }
 
 /// A UUID (version 8, RFC 9562) made of a name: builds have no randomness.

@@ -11,7 +11,7 @@ mod user;
 
 pub use error::{RootVolumeError, UserError};
 
-use crate::archive::{Image, ImageConfig, Opening};
+use crate::archive::{ArchiveError, Image, ImageConfig, Opening};
 use crate::overlay::{Limits, Merger, resolve};
 use crate::qcow2::{Plan, Writer};
 use crate::volume_cache::{Cache, Known};
@@ -109,15 +109,17 @@ impl RootVolume {
     pub fn open(source: &Source<'_>) -> Result<Self, RootVolumeError> {
         let limit = source.drive_bytes.saturating_mul(UNPACKED_TIMES).min(Limits::WIDEST.bytes);
         let cache = source.cache.and_then(|folder| Cache::find(folder, source.archive, source.reference));
-        let opening = Opening {
-            reference: source.reference,
-            scratch: cache.as_ref().map_or(source.scratch, Cache::folder),
-            limit,
-            cancelled: source.cancelled,
+        let read = |scratch| {
+            let opening = Opening { reference: source.reference, scratch, limit, cancelled: source.cancelled };
+            Image::open(source.archive, &opening)
         };
-        let image = match cache.as_ref().and_then(Cache::image) {
-            Some(image) => image,
-            None => Image::open(source.archive, &opening)?,
+        let (image, cache) = match cache.as_ref().and_then(Cache::image) {
+            Some(image) => (image, cache),
+            None => match read(cache.as_ref().map_or(source.scratch, Cache::folder)) {
+                // The cache's disk may be full or read-only where the drive's is not.
+                Err(ArchiveError::Scratch { .. }) if cache.is_some() => (read(source.scratch)?, None),
+                image => (image?, cache),
+            },
         };
         let mut merger = Merger::new(Limits { bytes: limit, ..Limits::WIDEST });
         for layer in &image.layers {
@@ -236,12 +238,13 @@ impl RootVolume {
         });
         match checked {
             // Stopped because sealing failed: that error is the one to tell.
-            Ok(Err(crate::archive::ArchiveError::Cancelled)) => {}
+            Ok(Err(ArchiveError::Cancelled)) => {}
             Ok(checked) => checked?,
             Err(panic) => std::panic::resume_unwind(panic),
         }
         let (geometry, plain) = sealed.map_err(|error| match error {
             SealError::Cancelled => RootVolumeError::Cancelled,
+            SealError::Write { source, .. } => write_error(source),
             other => other.into(),
         })?;
         if (sealing.cancelled)() {

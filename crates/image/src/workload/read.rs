@@ -10,7 +10,7 @@ use claims::snp::TcbVersion;
 use claims::workload::{Limits, UserData, WorkloadLog};
 use measure::snp::VcpuType;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 /// Reads the whole file.
@@ -306,22 +306,17 @@ fn network(node: Node) -> Result<Network, WorkloadError> {
     }
     let mut fields = Fields::open(node, "network", "network")?;
     let address = fields.require("address")?;
-    let address = address.checked("network.address", is_prefixed_address, "an address as `10.0.0.5/24`")?;
-    let gateway = fields.require("gateway")?.parsed("network.gateway", "an IP address")?;
-    let dns = each(fields.take("dns"), "network.dns", "a list of IP addresses", |node| {
-        node.parsed("network.dns", "an IP address")
-    })?;
+    let address = address.checked("network.address", is_prefixed_address, "an IPv4 address as `10.0.0.5/24`")?;
+    // The guest's firewall lets no IPv6 through.
+    let v4 = |node: Node, key: &str| node.parsed(key, "an IPv4 address").map(|address: Ipv4Addr| address.into());
+    let gateway = v4(fields.require("gateway")?, "network.gateway")?;
+    let dns = each(fields.take("dns"), "network.dns", "a list of IPv4 addresses", |node| v4(node, "network.dns"))?;
     Ok(Network::Static { address, gateway, dns })
 }
 
 fn is_prefixed_address(text: &str) -> bool {
     let Some((address, length)) = text.split_once('/') else { return false };
-    let most = match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) => 32,
-        Ok(IpAddr::V6(_)) => 128,
-        Err(_) => return false,
-    };
-    length.parse::<u8>().is_ok_and(|length| (1..=most).contains(&length))
+    address.parse::<Ipv4Addr>().is_ok() && length.parse::<u8>().is_ok_and(|length| (1..=32).contains(&length))
 }
 
 fn chips(node: Node) -> Result<Chips, WorkloadError> {

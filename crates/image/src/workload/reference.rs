@@ -72,9 +72,9 @@ keys! {
     Confide "broker.url", "`https://HOST:PORT`", "required", "Its address.";
     Confide "broker.identity", "64 hex digits", "required", "SHA-256 of the public key of its offline identity, as `confide broker status` prints it.";
     Confide "network", "`dhcp` or a map", "`dhcp`", "How the VM gets its address.";
-    Confide "network.address", "as `10.0.0.5/24`", "required", "Fixed address with the length of its network prefix.";
-    Confide "network.gateway", "IP address", "required", "Default gateway.";
-    Confide "network.dns", "list of IP addresses", "empty", "Name servers.";
+    Confide "network.address", "as `10.0.0.5/24`", "required", "Fixed IPv4 address with the length of its network prefix.";
+    Confide "network.gateway", "IPv4 address", "required", "Default gateway.";
+    Confide "network.dns", "list of IPv4 addresses", "empty", "Name servers.";
     Confide "workload_log", "`none` or `applog`", "`none`", "Where the workload's output goes. The log drive can be read by the host.";
     Confide "user_data", "`read-only` or `read-write`", "`read-only`", "How the data drive is mounted. What the workload writes there can be read by the host.";
     Confide "grace", "seconds, 0 to 604800", "300", "How long the broker may be out of reach before the workload is stopped.";
