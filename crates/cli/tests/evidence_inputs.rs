@@ -78,8 +78,8 @@ fn a_token_of_azure_is_held_to_every_value_that_is_named() {
         assert_eq!((status, &refused["verified"]), (Some(1), &false.into()));
         assert!(refused["wanted_from"].as_str().unwrap().ends_with("maa.json"), "{refused}");
     }
-    for (option, value, from) in [("--nonce", "0f0e", "--nonce"), ("--report-data", "00", "--report-data")] {
-        let (refused, _) = verify(&file, json!({}), &[option, value]);
+    for (nonce, data, from) in [("0f0e", "03", "--nonce"), ("0f0f", "00", "--report-data")] {
+        let (refused, _) = verify(&file, json!({}), &["--nonce", nonce, "--report-data", &data.repeat(64)]);
         assert_eq!([&refused["code"], &refused["wanted_from"]], ["E-JWT-BINDING", from], "{refused}");
     }
     assert_eq!(verify(&file, json!({ "mrenclave": ["00".repeat(32)] }), &[]).1, Some(2), "values of two kinds of TEE");

@@ -47,9 +47,12 @@ pub(super) fn verify(kind: Kind, question: &Question<'_>) -> Result<Verdict> {
             _ => None,
         };
         let claims = claimed_of(kind, question.bytes).unwrap_or_default();
+        let claim = refused.finding.as_ref().map_or("", |finding| &finding.claim);
         let wanted_from = match refused.code {
-            Code::JwtBinding if question.nonce.is_some() => Some("--nonce".to_owned()),
+            Code::JwtBinding if question.nonce.is_some() && claim.ends_with("nonce") => Some("--nonce".to_owned()),
             Code::JwtBinding if question.report_data.is_some() => Some("--report-data".to_owned()),
+            // Compared before the signature's verdict is handed out, but with what the file says.
+            Code::JwtIssuer | Code::JwtAudience => question.wanted.source(),
             _ => refused.genuine.then(|| question.wanted.source()).flatten(),
         };
         let refused = Refused { claims, wanted_from, ..*refused };
@@ -106,7 +109,7 @@ fn of_maa(question: &Question<'_>, wanted: &MaaWanted) -> Result<Verdict> {
         });
         let expected = maa_expected(question, wanted, tee);
         let appraised = maa::appraise(&verified, &expected).map_err(|error| refused(error, true))?;
-        let not_compared = [waived(verified.waivers()), waived(&appraised.waivers)].concat();
+        let not_compared = waived(&appraised.waivers);
         let facts = json!({ "expires": verified.expires() });
         Ok(Accepted { claims: json!(appraised.claims), not_compared, facts, warnings: Vec::new() })
     };
@@ -115,7 +118,7 @@ fn of_maa(question: &Question<'_>, wanted: &MaaWanted) -> Result<Verdict> {
 
 fn of_ear(question: &Question<'_>, wanted: &EarWanted) -> Verdict {
     let verified = genuine(question, &rules(question, &wanted.issuer, &wanted.audience), &wanted.claims)?;
-    let mut not_compared = waived(verified.waivers());
+    let mut not_compared = Vec::new();
     if wanted.submods.is_empty() {
         not_compared.push(format!("submods: {}", question.wanted.reason()));
     }
