@@ -65,9 +65,9 @@ fn write_text(text: &RawValue, depth: usize, out: &mut Vec<u8>) -> Result<(), Ca
 /// Whether a list, which is known to be JSON, holds nothing but integers that stand there as RFC 8785 writes them.
 fn are_short_numbers(list: &[u8]) -> bool {
     let inner = list.get(1..list.len().saturating_sub(1)).unwrap_or_default();
-    let mut digits = 0;
+    let mut digits = 0_usize;
     inner.iter().all(|byte| {
-        digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
+        digits = if byte.is_ascii_digit() { digits.saturating_add(1) } else { 0 };
         digits <= SHORT && (byte.is_ascii_digit() || *byte == b',' || byte.is_ascii_whitespace())
     })
 }
@@ -90,7 +90,7 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
             out.push(b']');
         }
         Value::Object(members) => {
-            write_members(members.iter().collect(), out, |value, out| write(value, out))?;
+            write_members(members.iter().collect(), out, write)?;
         }
         Value::Number(number) => {
             let exact = number.as_i64().is_some_and(|number| number.unsigned_abs() < EXACT);

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Deepest brackets.
 const MAX_NESTING: usize = 16;
+/// The parser's work, which doubles with each bracket inside another: two of the deepest, thousands of the usual ones.
+const MAX_PARSING: usize = 1 << 18;
 /// Most operators, dots and indexes that follow on each other.
 const MAX_OPERATORS: usize = 128;
 /// Most rules that rest on each other.
@@ -39,6 +41,7 @@ pub(super) fn check(text: &str) -> Result<(), RegoError> {
     let tokens = tokens(text);
     let mut rules: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let (mut depth, mut rule, mut before) = (0_usize, "", None);
+    let mut parsing = 0_usize;
     // How many operators there were in the expression so far, for each bracket that is open.
     let (mut operators, mut new_line) = (vec![0_usize], false);
     for token in tokens {
@@ -69,7 +72,8 @@ pub(super) fn check(text: &str) -> Result<(), RegoError> {
         match token {
             Token::Sign('(' | '[' | '{') => {
                 depth = depth.saturating_add(1);
-                if depth > MAX_NESTING {
+                parsing = parsing.saturating_add(1 << depth.min(MAX_NESTING));
+                if depth > MAX_NESTING || parsing > MAX_PARSING {
                     return Err(RegoError::Nesting);
                 }
             }
@@ -237,6 +241,10 @@ mod tests {
         let nested = |depth: usize| format!("a := {}1{}", "[".repeat(depth), "]".repeat(depth));
         assert_eq!(check(&nested(MAX_NESTING)), Ok(()));
         assert_eq!(check(&nested(MAX_NESTING + 1)), Err(RegoError::Nesting));
+        let often = |depth: usize, times: usize| vec![nested(depth); times].join("\n");
+        assert_eq!(check(&often(MAX_NESTING, 2)), Ok(()));
+        assert_eq!(check(&often(MAX_NESTING, 3)), Err(RegoError::Nesting));
+        assert_eq!(check(&often(5, 4000)), Ok(()));
         assert_eq!(check(&format!("a := \"{0}\"\nb := `{0}` # {0}", "[".repeat(100))), Ok(()));
     }
 

@@ -9,7 +9,6 @@ use crate::path::ResourcePath;
 use claims::Code;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 fn policy(name: &str, prefix: &str, text: &str) -> Arc<Policy> {
     let program = Program::compile(text).unwrap();
@@ -137,14 +136,10 @@ fn time_is_bounded() {
     let loops = "package policy\nimport rego.v1\nallow if {\n some a in numbers.range(1, 3000)\n \
         some b in numbers.range(1, 3000)\n some c in numbers.range(1, 3000)\n a * b * c < 0\n}";
     let recursive = "package policy\nimport rego.v1\nf(x) := f(x + 1)\nallow if f(1) == 0";
-    let started = Instant::now();
     assert_eq!(allows(loops, "a/b/c", &ear("affirming")), Err(RegoError::Budget));
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_eq!(Program::compile(recursive).err(), Some(RegoError::Recursion { rule: "f".into() }));
-    let nested = format!("package policy\nallow := {}1{}", "[".repeat(16), "]".repeat(16));
-    let started = Instant::now();
-    let _ = Program::compile(&nested);
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let nested = format!("package policy\nallow := {}1{}\n", "[".repeat(16), "]".repeat(16)).repeat(3);
+    assert_eq!(Program::compile(&nested).err(), Some(RegoError::Nesting), "the parser would take minutes");
     let large = json!({"submods": {"cpu0": {"ear.status": "affirming", "x": "y".repeat(3 << 20)}}});
     assert_eq!(allows("package policy", "a/b/c", &large), Err(RegoError::Input));
 }
