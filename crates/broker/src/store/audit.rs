@@ -77,7 +77,11 @@ impl Log {
     /// Refuses a log whose edge is not under its newest head: its entries would be signed anew, whatever they are now.
     /// The head.
     pub(super) fn resume(&self, connection: &Connection) -> Result<Head, StoreError> {
-        let (head, edge) = (self.reader.head(connection)?, edge(connection)?);
+        // Another broker on the same database must not append between the two.
+        connection.begin_writing()?;
+        let found = self.reader.head(connection).and_then(|head| Ok((head, edge(connection)?)));
+        connection.execute_batch("ROLLBACK")?;
+        let (head, edge) = found?;
         if head == (Head { size: edge.size(), root: edge.root() }) {
             return Ok(head);
         }

@@ -49,13 +49,15 @@ fn the_script_presses_the_power_button_when_it_is_asked_to_end() {
     let log = std::fs::File::create(place.path("script.log")).unwrap();
     let mut child = namespace(&launch).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let said = || std::fs::read_to_string(place.path("script.log")).unwrap();
-    let mut ended = false;
+    // QEMU serves one connection at a time: the first is kept.
+    let (mut ended, mut connected) = (false, None);
     wait_until("the machine", || {
         ended = child.try_wait().unwrap().is_some();
-        ended || UnixStream::connect(place.path("qmp")).is_ok()
+        connected = UnixStream::connect(place.path("qmp")).ok();
+        ended || connected.is_some()
     });
     assert!(!ended, "{}", said());
-    let mut monitor = UnixStream::connect(place.path("qmp")).unwrap();
+    let mut monitor = connected.unwrap();
     monitor.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     monitor.write_all(b"{\"execute\":\"qmp_capabilities\"}\n").unwrap();
     let mut heard = String::new();
