@@ -251,25 +251,12 @@ pub fn claim_difference<'a>(
 ) -> Option<(&'a str, Value, &'a Value)> {
     wanted.iter().find_map(|(name, value)| {
         let got = match name.starts_with('/') {
-            true => pointed(claims, name),
+            true => Value::Object(claims.clone()).pointer(name).cloned(),
             false => claims.get(name).cloned(),
         };
         let got = got.unwrap_or(Value::Null);
         (got != *value).then_some((name.as_str(), got, value))
     })
-}
-
-/// What a JSON pointer finds.
-fn pointed(claims: &Map<String, Value>, pointer: &str) -> Option<Value> {
-    let (first, rest) = match pointer.get(1..)?.split_once('/') {
-        Some((first, rest)) => (first, Some(rest)),
-        None => (pointer.get(1..)?, None),
-    };
-    let member = claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
-    match rest {
-        Some(rest) => member.pointer(&format!("/{rest}")).cloned(),
-        None => Some(member.clone()),
-    }
 }
 
 impl WantedValues {

@@ -4,62 +4,30 @@
 //! the boot that has no broker: two minutes of waiting, and hardly any work.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says what went wrong by failing")]
 
+#[path = "common/house.rs"]
+mod house;
+
+use house::{House, words};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-struct House {
-    folder: tempfile::TempDir,
-    guest: PathBuf,
-}
+use std::process::Command;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
+/// A house, and the example's workload file.
+fn open() -> Option<(House, PathBuf)> {
+    let example = repository().join("examples/hello");
+    if !example.join("hello.tar").exists() {
+        println!("skipped: examples/hello/hello.tar is not there; scripts/build.sh makes it");
+        return None;
+    }
+    House::open().map(|house| (house, example.join("workload.yml")))
+}
+
+/// What is booted here, and how it must end.
 impl House {
-    /// Everything a boot needs, or why there is none.
-    fn open() -> Result<Self, String> {
-        let guest = Path::new(env!("CARGO_BIN_EXE_confide-dev")).with_file_name("confide-guest");
-        let archive = repository().join("examples/hello/hello.tar");
-        for (path, maker) in [(&guest, "scripts/build.sh"), (&archive, "scripts/build.sh")] {
-            if !path.exists() {
-                return Err(format!("{} is not there; {maker} makes it", path.display()));
-            }
-        }
-        let parts = Command::new("bash").arg(repository().join("scripts/setup.sh")).arg("--check").output();
-        match parts {
-            Ok(output) if output.status.success() => Ok(Self { folder: tempfile::tempdir().unwrap(), guest }),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn confide_dev(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_confide-dev"));
-        command
-            .args(arguments)
-            .env("CONFIDE_WORKSPACE", self.path("workspace"))
-            .env("CONFIDE_BROKER_DIR", self.path("workspace/broker"));
-        // Another broker of this machine may have the usual port.
-        if let Ok(running) = std::fs::read(self.path("workspace/running.json")) {
-            let running: Value = serde_json::from_slice(&running).unwrap();
-            command.env("CONFIDE_BROKER_URL", format!("https://{}", running["broker_address"].as_str().unwrap()));
-        }
-        command.output().unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.confide_dev(arguments);
-        assert!(output.status.success(), "{arguments:?}\n{}", text(&output));
-        let stdout = String::from_utf8(output.stdout).unwrap();
-        serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap()
-    }
-
     /// A copy of the bundle that `change` has been let at.
     fn changed(&self, name: &str, change: impl FnOnce(&Path)) -> PathBuf {
         let copy = self.path(name);
@@ -71,8 +39,8 @@ impl House {
 
     /// Starts a bundle that must be refused; returns what the launcher said.
     fn refused(&self, bundle: &Path, code: &str) -> String {
-        let output = self.confide_dev(&["launch", bundle.to_str().unwrap(), "--publish", "8080:0"]);
-        let words = text(&output);
+        let output = self.run(&["launch", bundle.to_str().unwrap(), "--publish", "8080:0"]);
+        let words = words(&output);
         assert_eq!(output.status.code(), Some(1), "{code}\n{words}");
         assert!(words.contains(&format!("confide: halt code={code} ")), "{code}\n{words}");
         assert!(!words.contains("step=container"), "{code}\n{words}");
@@ -91,23 +59,6 @@ impl House {
     }
 }
 
-impl Drop for House {
-    fn drop(&mut self) {
-        let output = self.confide_dev(&["down"]);
-        if std::thread::panicking() {
-            for log in ["vm.log", "broker.log"] {
-                let words = std::fs::read(self.path("workspace").join(log)).unwrap_or_default();
-                println!("== {log}\n{}", String::from_utf8_lossy(&words));
-            }
-            println!("== down\n{}", text(&output));
-        }
-    }
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 fn edit(path: &Path, from: &str, to: &str) {
     let before = std::fs::read_to_string(path).unwrap();
     let after = before.replacen(from, to, 1);
@@ -117,23 +68,16 @@ fn edit(path: &Path, from: &str, to: &str) {
 
 #[test]
 fn one_guest_is_believed_and_every_changed_one_is_refused() {
-    let house = match House::open() {
-        Ok(house) => house,
-        Err(why) => {
-            println!("skipped: boots: {why}");
-            return;
-        }
-    };
-    let workload = repository().join("examples/hello/workload.yml");
-    let up = ["up", workload.to_str().unwrap(), "--json", "--guest", house.guest.to_str().unwrap()];
+    let Some((house, workload)) = open() else { return };
+    let up = ["up", workload.to_str().unwrap(), "--json", "--guest", house.guest()];
 
     println!("boot: as built");
     let answer = house.json(&up);
     assert_eq!(answer["attested"], true);
     assert_eq!(answer["emulated"], true);
     assert_eq!(answer["proof"]["right"], true);
-    let explained = house.confide_dev(&["explain", answer["decision"].as_str().unwrap()]);
-    assert!(text(&explained).contains("permitted"), "{}", text(&explained));
+    let explained = house.run(&["explain", answer["decision"].as_str().unwrap()]);
+    assert!(words(&explained).contains("permitted"), "{}", words(&explained));
 
     println!("boot: a second guest beside the first is served and flagged");
     beside(&house);
@@ -144,9 +88,9 @@ fn one_guest_is_believed_and_every_changed_one_is_refused() {
     });
     house.refused(&bundle, "E-MEASUREMENT");
     let entry = house.last_decision("E-MEASUREMENT");
-    let page = text(&house.confide_dev(&["explain", entry["decision"].as_str().unwrap()]));
+    let page = words(&house.run(&["explain", entry["decision"].as_str().unwrap()]));
     assert!(page.contains("E-MEASUREMENT") && page.contains("wanted"), "{page}");
-    let difference = text(&house.confide_dev(&[
+    let difference = words(&house.run(&[
         "measure",
         "diff",
         house.path("workspace/bundle").to_str().unwrap(),
@@ -204,19 +148,12 @@ fn one_guest_is_believed_and_every_changed_one_is_refused() {
 
 #[test]
 fn a_guest_without_its_broker_tries_for_a_while_and_halts_with_everything_locked() {
-    let house = match House::open() {
-        Ok(house) => house,
-        Err(why) => {
-            println!("skipped: boots: {why}");
-            return;
-        }
-    };
-    let workload = repository().join("examples/hello/workload.yml");
+    let Some((house, workload)) = open() else { return };
     let bundle = house.path("lonely");
     // Port 1 of the emulator's host: nobody listens there.
     let nobody = ["--broker-url", "https://10.0.2.2:1", "--broker-identity", &"0".repeat(64)];
     let build = ["build", workload.to_str().unwrap(), "-o", bundle.to_str().unwrap(), "--json", "--guest"];
-    house.json(&[&build[..], &[house.guest.to_str().unwrap()], &nobody[..]].concat());
+    house.json(&[&build[..], &[house.guest()], &nobody[..]].concat());
 
     println!("boot: no broker");
     let said = house.refused(&bundle, "E-BROKER");
@@ -230,8 +167,8 @@ fn a_guest_without_its_broker_tries_for_a_while_and_halts_with_everything_locked
     for step in ["evidence", "key", "volume", "drives"] {
         assert!(!said.contains(&format!("step={step} ")), "{said}");
     }
-    let applog = house.confide_dev(&["inspect", bundle.join("applog.qcow2").to_str().unwrap(), "/boot.log"]);
-    assert!(text(&applog).contains(halt), "{}", text(&applog));
+    let applog = house.run(&["inspect", bundle.join("applog.qcow2").to_str().unwrap(), "/boot.log"]);
+    assert!(words(&applog).contains(halt), "{}", words(&applog));
 }
 
 fn volume_key_path(house: &House) -> String {
@@ -244,11 +181,8 @@ fn volume_key_path(house: &House) -> String {
 fn beside(house: &House) {
     use std::io::{BufRead, BufReader};
     let copy = house.changed("second", |_| {});
-    let mut child = Command::new(env!("CARGO_BIN_EXE_confide-dev"))
-        .arg("launch")
-        .arg(&copy)
-        .args(["--publish", "8080:0"])
-        .env("CONFIDE_WORKSPACE", house.path("workspace"))
+    let mut child = house
+        .command(&["launch", copy.to_str().unwrap(), "--publish", "8080:0"])
         .stderr(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
         .spawn()

@@ -1,6 +1,7 @@
 //! A build that cannot come to its end leaves nothing and says why; so does `up`.
 
-use crate::place::{Place, wait_until, words};
+use crate::house::words;
+use crate::place::{Place, wait_until};
 use std::process::{Command, Output};
 
 /// Random bytes in the image: what a build has to seal, and what needs room.

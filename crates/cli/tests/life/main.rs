@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says what went wrong by failing")]
 
 mod building;
+#[path = "../common/house.rs"]
+mod house;
 mod nfs;
 mod place;
 mod running;

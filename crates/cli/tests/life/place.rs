@@ -1,45 +1,40 @@
 //! Where a test works: a folder, the programs, an image, and a QEMU that lets the test in where a user has no need to.
 
+use crate::house::House;
 use claims::Digest256;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything; a loaded machine needs a part of it.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A folder with everything that a build or a boot needs.
-pub(crate) struct Place {
-    folder: tempfile::TempDir,
-    guest: PathBuf,
-    /// Added to QEMU's `-netdev` option, commas included.
-    pub(crate) network: String,
+/// A house whose QEMU is wrapped.
+pub(crate) struct Place(House);
+
+impl Deref for Place {
+    type Target = House;
+
+    fn deref(&self) -> &House {
+        &self.0
+    }
 }
 
 impl Place {
     /// None, and a line that says why, where something is missing.
     pub(crate) fn open() -> Option<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let guest = Path::new(env!("CARGO_BIN_EXE_confide-dev")).with_file_name("confide-guest");
-        if !guest.exists() {
-            println!("skipped: life: {} is not there; scripts/build.sh makes it", guest.display());
-            return None;
-        }
-        let parts = Command::new("bash").arg(root.join("scripts/setup.sh")).arg("--check").output().unwrap();
-        if !parts.status.success() {
-            println!("skipped: life: {}", String::from_utf8_lossy(&parts.stderr).trim());
-            return None;
-        }
-        let place = Self { folder: tempfile::tempdir().unwrap(), guest, network: String::new() };
+        let mut place = Self(House::open()?);
         place.wrap_qemu();
         Some(place)
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+    /// Added to QEMU's `-netdev` option, commas included.
+    pub(crate) fn set_network(&mut self, options: String) {
+        self.0.environment.insert("TEST_NETWORK", options.into());
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
@@ -48,42 +43,12 @@ impl Place {
         path
     }
 
-    /// `confide-dev`, with the workspace and the QEMU of this place.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let path = std::env::var("PATH").unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_confide-dev"));
-        command
-            .args(arguments)
-            .env("PATH", format!("{}:{path}", self.path("bin").display()))
-            .env("CONFIDE_WORKSPACE", self.path("workspace"))
-            .env("CONFIDE_BROKER_DIR", self.path("workspace/broker"))
-            .env("TEST_NETWORK", &self.network)
-            .env("TEST_MONITOR", self.path("monitor"));
-        command
-    }
-
-    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// What a command that must succeed prints with `--json`.
-    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}\n{}", words(&output));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
     /// Starts a command in the background, with what it says in `log`.
     pub(crate) fn start(&self, arguments: &[&str], log: &str) -> Started {
         let file = std::fs::File::create(self.path(log)).unwrap();
         let mut command = self.command(arguments);
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         Started { child: command.spawn().unwrap(), log: self.path(log) }
-    }
-
-    /// `up` and `build` take the guest from here.
-    pub(crate) fn guest(&self) -> &str {
-        self.guest.to_str().unwrap()
     }
 
     /// A container archive in the layout of `docker save` before Docker 25: busybox, `files`, and `run.sh` to start.
@@ -134,13 +99,16 @@ impl Place {
     }
 
     /// A QEMU in front of the real one, which adds to its arguments what the test asks for.
-    fn wrap_qemu(&self) {
+    fn wrap_qemu(&mut self) {
         let script = "#!/bin/bash\nargs=()\nfor arg in \"$@\"; do\n  case \"$arg\" in user,id=net0*) \
                       arg+=\"$TEST_NETWORK\" ;; esac\n  args+=(\"$arg\")\ndone\nPATH=\"${PATH#*:}\"\n\
                       exec qemu-system-x86_64 \"${args[@]}\" -qmp \"unix:$TEST_MONITOR,server=on,wait=off\"\n";
         std::fs::create_dir(self.path("bin")).unwrap();
         let path = self.write("bin/qemu-system-x86_64", script);
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        let search = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
+        let monitor = self.path("monitor");
+        self.0.environment.extend([("PATH", search.into()), ("TEST_MONITOR", monitor.into())]);
     }
 
     /// Processes that this place's commands started and that still run: their command lines name its folder.
@@ -161,19 +129,6 @@ impl Place {
             entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let output = self.run(&["down"]);
-        if std::thread::panicking() {
-            for log in ["workspace/vm.log", "workspace/broker.log"] {
-                let said = std::fs::read(self.path(log)).unwrap_or_default();
-                println!("== {log}\n{}", String::from_utf8_lossy(&said));
-            }
-            println!("== down\n{}", words(&output));
-        }
     }
 }
 
@@ -221,10 +176,6 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-pub(crate) fn words(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 pub(crate) fn free_port() -> u16 {

@@ -1,7 +1,8 @@
 //! One workload, booted for real: what it reaches, what reaches it, remote data, and how it ends.
 
+use crate::house::words;
 use crate::nfs;
-use crate::place::{Place, free_port, wait_until, words};
+use crate::place::{Place, free_port, wait_until};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -49,7 +50,7 @@ fn a_workload_is_reached_where_it_may_be_and_ends_when_it_is_asked_to() {
             open.port, shut.port
         ),
     );
-    place.network = format!(",hostfwd=tcp:127.0.0.1:{shut_in}-:8081");
+    place.set_network(format!(",hostfwd=tcp:127.0.0.1:{shut_in}-:8081"));
 
     println!("boot: ports in both directions, and the power button");
     let answer = place.json(&["up", workload.to_str().unwrap(), "--json", "--guest", place.guest()]);
@@ -86,7 +87,7 @@ fn a_workload_is_reached_where_it_may_be_and_ends_when_it_is_asked_to() {
 /// The guide's step 4.3, as it is written there, on a drive as it was built.
 fn remote_data(place: &mut Place, server: &nfs::Server) {
     println!("boot: remote data from an NFS server, and a launcher that is asked to end");
-    place.network = format!(",guestfwd=tcp:10.0.2.100:2049-cmd:busybox nc 127.0.0.1 {}", server.port);
+    place.set_network(format!(",guestfwd=tcp:10.0.2.100:2049-cmd:busybox nc 127.0.0.1 {}", server.port));
     let drive = place.path("workspace/bundle/user_data.qcow2");
     let bundle = place.path("workspace/bundle");
     let (drive, bundle) = (drive.to_str().unwrap(), bundle.to_str().unwrap());

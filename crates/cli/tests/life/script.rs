@@ -2,7 +2,8 @@
 //! SEV-SNP, and with a QEMU that starts an empty machine instead of the VM.
 
 use crate::building::{guest_parts, workload};
-use crate::place::{Place, wait_until, words};
+use crate::house::words;
+use crate::place::{Place, wait_until};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
