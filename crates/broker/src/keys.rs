@@ -2,6 +2,7 @@
 
 use crate::hsm::HsmError;
 use crate::master::Keeping;
+use crate::renewal;
 use crate::settings::Settings;
 use crate::vault::VaultError;
 use aws_lc_rs::hkdf;
@@ -35,6 +36,15 @@ pub enum KeysError {
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A renewal that was cut off cannot be ended.
+    #[error("cannot put the renewed {} in its place", path.display())]
+    Finish {
         /// File.
         path: PathBuf,
         /// Why.
@@ -92,6 +102,7 @@ impl Keys {
 
     /// Reads the folder, all but the master key.
     pub(crate) fn with(folder: &Path, master: Master) -> Result<Self, KeysError> {
+        renewal::finish(folder)?;
         let identity = certificate(&folder.join(IDENTITY))?;
         let (tls_chain, tls_key) = tls(folder)?;
         Ok(Self {

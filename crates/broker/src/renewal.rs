@@ -2,7 +2,7 @@
 //!
 //! *Takes* the identity's private key, from the broker's folder or from where it is kept.
 //! *Guarantees* that nothing is issued by another key than the identity that guests pin, and that each file is replaced
-//! whole.
+//! whole; key and certificate stay a pair, also over a crash, once the broker starts again.
 //! *Does not check* when a running broker takes it into use: the leaf after seconds, the token key at its next start.
 
 use crate::init::{InitError, file_error, identity_parameters, issue_leaf, issue_token, make_error, write_new};
@@ -42,7 +42,7 @@ pub fn renew_leaf(folder: &Path, names: &[String], identity_key: Option<&Path>) 
     let names = if names.is_empty() { present_names(&folder.join(keys::TLS)) } else { names.to_vec() };
     let now = OffsetDateTime::now_utc();
     let leaf = issue_leaf(&Issuer::new(identity_parameters(now), &identity), &names, now)?;
-    replace(folder, &[(keys::TLS_KEY, &leaf.key_pem), (keys::TLS, &leaf.certificate_pem)])?;
+    replace(folder, [(keys::TLS_KEY, &leaf.key_pem), (keys::TLS, &leaf.certificate_pem)])?;
     Ok(names)
 }
 
@@ -51,7 +51,7 @@ pub fn rotate_token_key(folder: &Path, identity_key: Option<&Path>) -> Result<()
     let identity = identity(folder, identity_key)?;
     let now = OffsetDateTime::now_utc();
     let token = issue_token(&Issuer::new(identity_parameters(now), &identity), now)?;
-    replace(folder, &[(keys::TOKEN_KEY, &token.key_pem), (keys::TOKEN, &token.certificate_pem)])
+    replace(folder, [(keys::TOKEN_KEY, &token.key_pem), (keys::TOKEN, &token.certificate_pem)])
 }
 
 /// The identity's key, which must be the one that guests pin.
@@ -90,17 +90,40 @@ fn name(name: &GeneralName) -> Option<String> {
     }
 }
 
-/// Writes both files beside the old ones, then puts them in their place.
-fn replace(folder: &Path, files: &[(&str, &str)]) -> Result<(), RenewalError> {
-    let place = |name: &str| (folder.join(name), folder.join(format!("{name}.new")));
-    for (name, text) in files {
-        let (_, beside) = place(name);
-        let _ = std::fs::remove_file(&beside);
-        write_new(&beside, text.as_bytes())?;
-    }
-    for (name, _) in files {
-        let (path, beside) = place(name);
-        std::fs::rename(&beside, &path).map_err(|source| file_error(&path, source))?;
+/// Each key with its certificate, in the order in which they are replaced.
+const PAIRS: [[&str; 2]; 2] = [[keys::TLS_KEY, keys::TLS], [keys::TOKEN_KEY, keys::TOKEN]];
+
+/// Ends a replacement that a crash cut off between its two steps: of a pair whose new key is in its place, the new
+/// certificate waits alone.
+pub(crate) fn finish(folder: &Path) -> Result<(), keys::KeysError> {
+    for [key, certificate] in PAIRS {
+        if beside(folder, certificate).exists() && !beside(folder, key).exists() {
+            put(folder, certificate).map_err(|(path, source)| keys::KeysError::Finish { path, source })?;
+        }
     }
     Ok(())
+}
+
+/// Writes key and certificate beside the old ones, then puts them in their place.
+fn replace(folder: &Path, [key, certificate]: [(&str, &str); 2]) -> Result<(), RenewalError> {
+    // What is left of an attempt that failed; a certificate must never be there alone before its key is in place.
+    for (name, _) in [certificate, key] {
+        let _ = std::fs::remove_file(beside(folder, name));
+    }
+    for (name, text) in [key, certificate] {
+        write_new(&beside(folder, name), text.as_bytes())?;
+    }
+    for (name, _) in [key, certificate] {
+        put(folder, name).map_err(|(path, source)| file_error(&path, source))?;
+    }
+    Ok(())
+}
+
+fn put(folder: &Path, name: &str) -> Result<(), (PathBuf, std::io::Error)> {
+    let path = folder.join(name);
+    std::fs::rename(beside(folder, name), &path).map_err(|source| (path, source))
+}
+
+fn beside(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.new"))
 }

@@ -195,6 +195,10 @@ where
     tracing::info!("ending: requests in flight are answered");
     let patience = Duration::from_secs(app.settings.limits.request_seconds);
     let _ = tokio::time::timeout(patience, stop.closed()).await;
+    // The folder is given up only once nothing uses its files: a command may take it at that moment.
+    let closed = app.store.closed();
+    drop((server, app));
+    let _ = tokio::time::timeout(patience, closed).await;
     Ok(())
 }
 

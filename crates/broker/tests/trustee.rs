@@ -208,6 +208,26 @@ async fn a_new_token_key_leaves_tokens_of_the_old_one_good() {
     let answer = broker.client().await.send("GET", "/kbs/v0/resource/a/b/c", &headers, "").await;
     assert_eq!(guest.secret(&answer), b"value");
 
+    // A crash between the two steps leaves the new key with the old certificate; the next start ends it. A certificate
+    // that waits with its key, as after a full disk, was never in use.
+    broker.stop().await;
+    let place = |name: &str| folder.path().join(name);
+    let old = std::fs::read(place("token.pem")).unwrap();
+    broker::rotate_token_key(folder.path(), None).unwrap();
+    let new = std::fs::read(place("token.pem")).unwrap();
+    std::fs::rename(place("token.pem"), place("token.pem.new")).unwrap();
+    std::fs::write(place("token.pem"), &old).unwrap();
+    for name in ["tls-key.pem.new", "tls.pem.new"] {
+        std::fs::write(place(name), "half of").unwrap();
+    }
+    let broker = folder.start().await;
+    assert_eq!(std::fs::read(place("token.pem")).unwrap(), new);
+    assert!(!place("token.pem.new").exists() && place("tls.pem.new").exists());
+    let (_, token) = guest.attested(&mut broker.client().await).await;
+    let bearer = format!("Bearer {token}");
+    let answer = broker.client().await.send("GET", "/kbs/v0/resource/a/b/c", &[("authorization", &bearer)], "").await;
+    assert_eq!(guest.secret(&answer), b"value");
+
     // Another broker's identity issues nothing here, and the names of the TLS certificate stay.
     let other = Folder::new();
     let foreign = other.facts.identity_key.as_path();

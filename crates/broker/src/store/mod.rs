@@ -38,7 +38,7 @@ use rusqlite::OpenFlags;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use writer::{Failure, Job, Writer};
 
 pub(crate) const FILE_NAME: &str = "broker.sqlite";
@@ -156,14 +156,28 @@ impl Source {
     }
 }
 
+/// Reading connections that wait for work. Fields are dropped in their order: the connections first.
+struct Readers {
+    kept: Mutex<Vec<Connection>>,
+    _open: watch::Receiver<()>,
+}
+
+impl Readers {
+    fn take(&self) -> Option<Connection> {
+        self.kept.lock().ok()?.pop()
+    }
+}
+
 /// Handle to the store; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store {
     source: Source,
     writer: mpsc::SyncSender<Job>,
-    readers: Arc<Mutex<Vec<Connection>>>,
+    readers: Arc<Readers>,
     /// Places for reading connections, where they are few.
     places: Option<Arc<Semaphore>>,
+    /// Whoever has a connection holds a receiver.
+    open: Arc<watch::Sender<()>>,
     pub(crate) audit: Arc<audit::Log>,
     pub(crate) vault: Arc<secrets::Vault>,
 }
@@ -205,11 +219,20 @@ impl Store {
         let (log, vault_too) = (Arc::clone(&audit), Arc::clone(&vault));
         let thread = Writer { source: source.clone(), connection: Some(connection), log, vault: vault_too, known };
         let (writer, jobs) = mpsc::sync_channel(QUEUE);
-        std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || thread.run(&jobs))
-            .map_err(StoreError::Make)?;
-        Ok(Self { source, writer, readers: Arc::default(), places, audit, vault })
+        let (open, held) = watch::channel(());
+        let readers = Arc::new(Readers { kept: Mutex::default(), _open: held.clone() });
+        let writing = move || {
+            let _open = held;
+            thread.run(&jobs);
+        };
+        std::thread::Builder::new().name("store-writer".into()).spawn(writing).map_err(StoreError::Make)?;
+        Ok(Self { source, writer, readers, places, open: Arc::new(open), audit, vault })
+    }
+
+    /// Is done once every handle is gone, and every connection is closed.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let open = Arc::clone(&self.open);
+        async move { open.closed().await }
     }
 
     /// Whether other brokers use the store as well.
@@ -261,9 +284,9 @@ impl Store {
         let (source, readers) = (self.source.clone(), Arc::clone(&self.readers));
         let task = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let mut kept = readers.lock().ok().and_then(|mut kept| kept.pop());
+            let mut kept = readers.take();
             while kept.as_ref().is_some_and(Connection::is_lost) {
-                kept = readers.lock().ok().and_then(|mut kept| kept.pop());
+                kept = readers.take();
             }
             let connection = match kept {
                 Some(connection) => connection,
@@ -271,7 +294,7 @@ impl Store {
             };
             let outcome = work(&connection);
             if !connection.is_lost()
-                && let Ok(mut kept) = readers.lock()
+                && let Ok(mut kept) = readers.kept.lock()
                 && kept.len() < READERS
             {
                 kept.push(connection);
