@@ -19,6 +19,7 @@ use claims::{Code, Digest256, UnixTime};
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// How far the clock may be behind the latest time the store has seen, before challenges of that time are dropped.
 const CLOCK_SLACK: u64 = 300;
@@ -42,6 +43,8 @@ pub(crate) struct App {
     /// What is kept in Vault, where anything is.
     pub(crate) keeper: Option<Arc<Keeper>>,
     pub(crate) metrics: Metrics,
+    /// The one place for a walk over the whole log.
+    pub(crate) walks: Semaphore,
 }
 
 #[derive(Serialize)]
@@ -97,6 +100,7 @@ impl App {
             keeper: Keeper::new(settings.vault.as_ref(), &settings.secrets)?,
             store,
             metrics: Metrics::default(),
+            walks: Semaphore::new(1),
             settings,
         }))
     }

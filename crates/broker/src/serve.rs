@@ -6,7 +6,7 @@
 
 use crate::app::App;
 use crate::http::refusal::Refusal;
-use crate::http::{Peer, routes};
+use crate::http::{Peer, Unhurried, routes};
 use crate::keys::{Keys, KeysError};
 use crate::places::{Place, Places, Taken};
 use crate::rates::Rates;
@@ -286,11 +286,18 @@ impl Server {
         }
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));
+        let unhurried = Unhurried::default();
+        request.extensions_mut().insert(unhurried.clone());
         let limit = Duration::from_secs(self.app.settings.limits.request_seconds);
-        match tokio::time::timeout(limit, self.router.clone().oneshot(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
-            Err(_) => Refusal::of(Code::Busy, "the request took too long").into_response(),
+        let mut work = pin!(self.router.clone().oneshot(request));
+        let answer = match tokio::time::timeout(limit, work.as_mut()).await {
+            Ok(answer) => answer,
+            Err(_) if unhurried.is_claimed() => work.await,
+            Err(_) => return Refusal::of(Code::Busy, "the request took too long").into_response(),
+        };
+        match answer {
+            Ok(response) => response,
+            Err(never) => match never {},
         }
     }
 }

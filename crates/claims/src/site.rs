@@ -7,7 +7,7 @@ use crate::volume::Geometry;
 use crate::{Digest256, HostData};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Largest `site.json`.
 pub const MAX_LENGTH: usize = 1 << 20;
@@ -145,6 +145,28 @@ impl Site {
     }
 }
 
+/// Whether a text is a host name (RFC 1123): labels of 1 to 63 letters, digits and inner dashes.
+pub fn is_host_name(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.strip_suffix('.').unwrap_or(name).split('.').all(label)
+}
+
+/// Host and port of `https://HOST:PORT`, with or without a final slash. The host is a name or an IPv4 address: the guest's
+/// firewall lets no IPv6 through.
+pub fn host_and_port(url: &str) -> Option<(&str, u16)> {
+    let rest = url.strip_prefix("https://")?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = rest.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let sound = host.parse::<Ipv4Addr>().is_ok() || is_host_name(host);
+    sound.then_some((host, port))
+}
+
 /// HOST_DATA of a guest that is given these bytes as its `site.json`.
 pub fn host_data(site_json: &[u8]) -> HostData {
     HostData(Digest256::of(site_json).0)
@@ -175,5 +197,33 @@ mod tests {
         assert_eq!(Site::parse(&bytes).unwrap(), site);
         let later = String::from_utf8(bytes).unwrap().replacen("\"version\": 1", "\"version\": 2", 1);
         assert!(matches!(Site::parse(later.as_bytes()), Err(SiteError::Version { got: 2 })));
+    }
+
+    #[test]
+    fn broker_urls_have_one_form() {
+        assert_eq!(host_and_port("https://10.0.2.2:8999"), Some(("10.0.2.2", 8999)));
+        assert_eq!(host_and_port("https://broker.example:443/"), Some(("broker.example", 443)));
+        for url in [
+            "http://a:1",
+            "https://a",
+            "https://a:0",
+            "https://a:70000",
+            "https://u@a:1",
+            "https://a/b:1",
+            "https://[::1]:1",
+            "",
+        ] {
+            assert_eq!(host_and_port(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn host_names_are_told_from_other_texts() {
+        for name in ["a", "a-b.example", "nfs-server.example.com", "a.example."] {
+            assert!(is_host_name(name), "{name}");
+        }
+        for name in ["", ".", "-a", "a-", "a..b", "a b", "a/b", "a\0", &"a".repeat(64)] {
+            assert!(!is_host_name(name), "{name}");
+        }
     }
 }

@@ -100,7 +100,12 @@ pub fn main(development: Option<Arc<dyn Development>>) -> ExitCode {
         Err(error) => {
             // `--help` and `--version` come this way too; clap knows where to print them.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            if !error.use_stderr() {
+                return ExitCode::SUCCESS;
+            }
+            let wants_json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+            Printer::new(wants_json, true).misuse(&Failure::misuse(&error));
+            return ExitCode::from(2);
         }
     };
     let printer = Printer::new(args.json, args.quiet);

@@ -51,6 +51,15 @@ impl Failure {
         Self::new(Kind::Usage, what)
     }
 
+    /// What the parser of the command line says: its first line, and the others as hints.
+    pub(crate) fn misuse(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let what = lines.next().unwrap_or_default();
+        let failure = Self::usage(what.strip_prefix("error: ").unwrap_or(what));
+        lines.fold(failure, Self::hint)
+    }
+
     /// The machine, the network or a file is not as it must be.
     pub fn environment(what: impl Into<String>) -> Self {
         Self::new(Kind::Environment, what)

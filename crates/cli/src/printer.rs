@@ -76,10 +76,15 @@ impl Printer {
 
     /// Why the command failed.
     pub(crate) fn failure(&self, failure: &crate::outcome::Failure) {
+        self.misuse(failure);
+        talk(failure);
+    }
+
+    /// Why the command line was not understood, for programs; people have been told.
+    pub(crate) fn misuse(&self, failure: &crate::outcome::Failure) {
         if self.json {
             self.out(format!("{}\n", failure.to_json()).as_bytes());
         }
-        talk(failure);
     }
 
     fn out(&self, bytes: &[u8]) {

@@ -85,3 +85,28 @@ fn a_workload_file_with_an_unknown_key_names_line_and_nearest_key() {
     let words = stderr(&output);
     assert!(words.contains("line 4") && words.contains("allowed_port") && words.contains("allowed_ports"), "{words}");
 }
+
+#[test]
+fn a_command_line_that_is_not_understood_is_an_object_for_programs_too() {
+    let output = confide(&["explain", "--json", "--jsn", "E-SNP-DEBUG"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("error: unexpected argument '--jsn' found"), "{}", stderr(&output));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["error"], "unexpected argument '--jsn' found");
+    assert_eq!(said["hints"][0], "tip: a similar argument exists: '--json'", "{said}");
+    let plain = confide(&["explain", "--jsn"]);
+    assert!(plain.status.code() == Some(2) && plain.stdout.is_empty());
+    let help = confide(&["explain", "--json", "--help"]);
+    assert!(help.status.success() && !help.stdout.starts_with(b"{"));
+}
+
+#[test]
+fn a_broker_that_no_guest_could_reach_is_told_before_the_build() {
+    for url in ["https://a", "https://[::1]:1", "http://a:1", "https://a:1/kbs"] {
+        let build = ["build", "w.yml", "-o", "out", "--broker-url", url, "--broker-identity", &"0".repeat(64)];
+        let output = confide(&build);
+        assert_eq!(output.status.code(), Some(2));
+        let wanted = format!("error: --broker-url `{url}` is not `https://HOST:PORT` [E-FORMAT]");
+        assert!(stderr(&output).starts_with(&wanted), "{}", stderr(&output));
+    }
+}

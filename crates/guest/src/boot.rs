@@ -13,7 +13,7 @@ mod refusals;
 mod supervise;
 
 use crate::applog::{self, Applog, Full};
-use crate::broker_client::{KbsClient, Keeper, Patience};
+use crate::broker_client::{ClientError, KbsClient, Keeper, Patience};
 use crate::console::{self, Halt, Public, Step};
 use crate::devices::{self, BlockDevice, DriveName};
 use crate::evidence::{self, Attester};
@@ -151,11 +151,12 @@ fn attest_and_fetch_key(
     let client = KbsClient::new(&broker.url, Pinned::new(broker.identity), resolve, attester)?;
     let keeper = Keeper::new(client, site_json.into());
     let patience = Patience::of(BROKER_PATIENCE);
-    let session = keeper.attest_patiently(patience, &mut |error, wait| {
+    let mut tell = |error: &ClientError, wait| {
         console::note(&public!(Public::reviewed(error), "; trying again in ", wait));
-    })?;
+    };
+    keeper.patiently(patience, &mut tell, Keeper::attest)?;
     console::step(Step::Evidence, &public!("the broker accepted this machine's evidence"));
-    let bytes = session.resource(&site.volume_key)?;
+    let bytes = keeper.patiently(patience, &mut tell, |keeper| keeper.resource(&site.volume_key))?;
     let key = bytes
         .expose(|bytes| VolumeKey::from_slice(bytes))
         .map_err(|error| Halt::new(Code::Key, Public::reviewed(&error)))?;

@@ -12,7 +12,7 @@ use crate::dhcp::{self, Lease, Reply, Transaction};
 use crate::dns::{DnsError, Resolver};
 use crate::firewall::{FirewallError, Rules};
 use claims::Code;
-use claims::site::{Network as Settings, Site};
+use claims::site::{Network as Settings, Site, host_and_port, is_host_name};
 use link::{Address, Card};
 use netlink::NetlinkError;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -81,8 +81,11 @@ impl Network {
     /// Firewall, address, name servers, hosts entries, in this order.
     pub fn bring_up(site: &Site) -> Result<Self, NetworkError> {
         Rules::closed().apply()?;
-        let broker = site.broker.as_ref().map(|broker| host_and_port(&broker.url).ok_or(NetworkError::BrokerUrl));
-        let broker = broker.transpose()?;
+        let broker = match &site.broker {
+            Some(broker) => Some(host_and_port(&broker.url).ok_or(NetworkError::BrokerUrl)?),
+            None => None,
+        };
+        let broker = broker.map(|(host, port)| (host.to_owned(), port));
         let card = link::first_card().ok_or(NetworkError::NoCard)?;
         link::up(LOOPBACK)?;
         link::up(card.index)?;
@@ -166,16 +169,6 @@ impl Network {
     }
 }
 
-/// Host and port of `https://HOST:PORT`, with or without a final slash.
-pub fn host_and_port(url: &str) -> Option<(String, u16)> {
-    let rest = url.strip_prefix("https://")?;
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = rest.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port != 0)?;
-    let sound = host.parse::<Ipv4Addr>().is_ok() || crate::dns::is_host_name(host);
-    sound.then(|| (host.to_owned(), port))
-}
-
 const LOOPBACK: u32 = 1;
 /// How long an address is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -246,7 +239,7 @@ fn write_etc(site: &Site, servers: &[IpAddr]) -> Result<(), NetworkError> {
     let mut hosts = String::from("127.0.0.1 localhost\n");
     for (name, address) in &site.hosts {
         // A name with a blank or line end would be more than one entry.
-        if crate::dns::is_host_name(name) {
+        if is_host_name(name) {
             hosts.push_str(&format!("{address} {name}\n"));
         }
     }
@@ -257,18 +250,4 @@ fn write_etc(site: &Site, servers: &[IpAddr]) -> Result<(), NetworkError> {
         std::fs::write(format!("{ETC}/resolv.conf"), resolv)
     };
     write().map_err(|source| NetworkError::Io { doing: "writing hosts and resolv.conf", source })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn broker_urls_have_one_form() {
-        assert_eq!(host_and_port("https://10.0.2.2:8999"), Some(("10.0.2.2".into(), 8999)));
-        assert_eq!(host_and_port("https://broker.example:443/"), Some(("broker.example".into(), 443)));
-        for url in ["http://a:1", "https://a", "https://a:0", "https://a:70000", "https://u@a:1", "https://a/b:1", ""] {
-            assert_eq!(host_and_port(url), None, "{url}");
-        }
-    }
 }

@@ -6,12 +6,13 @@
 //! *Does not check* the server or its data: NFS here has no keys, so both are as untrusted as `user_data`.
 
 use crate::console::Public;
-use crate::dns::{DnsError, Resolver, is_host_name};
+use crate::dns::{DnsError, Resolver};
 use crate::modules::{self, Module, ModulesError, Need};
 use crate::mounts::{self, MountError};
 use crate::public;
 use claims::Code;
 use claims::site::Ports;
+use claims::site::is_host_name;
 use claims::workload::UserData;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;

@@ -120,10 +120,14 @@ fn an_unreachable_broker_is_tried_for_a_while_and_named() {
     let patience = Patience { total: millis(250), first: millis(20), longest: millis(100) };
     let mut waits = Vec::new();
     let error = keeper
-        .attest_patiently(patience, &mut |error, wait| {
-            assert_eq!(error.to_string(), "the broker cannot be reached");
-            waits.push(wait);
-        })
+        .patiently(
+            patience,
+            &mut |error, wait| {
+                assert_eq!(error.to_string(), "the broker cannot be reached");
+                waits.push(wait);
+            },
+            Keeper::attest,
+        )
         .unwrap_err();
     assert!(matches!(&error, ClientError::GaveUp { last, .. } if last.may_pass()), "{error:?}");
     assert_eq!(error.code(), Code::Broker);
@@ -147,10 +151,22 @@ fn a_refusal_is_not_retried_but_a_busy_broker_is() {
     let millis = Duration::from_millis;
     let patience = Patience { total: millis(200), first: millis(50), longest: millis(50) };
     broker.book.lock().unwrap().refuse_attest = Some((403, "E-HOST-DATA"));
-    assert_eq!(keeper.attest_patiently(patience, &mut |_, _| ()).unwrap_err().code(), Code::HostData);
+    assert_eq!(keeper.patiently(patience, &mut |_, _| (), Keeper::attest).unwrap_err().code(), Code::HostData);
     assert_eq!(broker.book.lock().unwrap().attested, 1);
     broker.book.lock().unwrap().refuse_attest = Some((503, "E-BUSY"));
-    let error = keeper.attest_patiently(patience, &mut |_, _| ()).unwrap_err();
+    let error = keeper.patiently(patience, &mut |_, _| (), Keeper::attest).unwrap_err();
     assert!(matches!(error, ClientError::GaveUp { .. }), "{error:?}");
     assert!(broker.book.lock().unwrap().attested > 2);
+
+    // The same goes for the key after the attestation; a no is final there as well.
+    broker.book.lock().unwrap().refuse_attest = None;
+    keeper.attest().unwrap();
+    broker.book.lock().unwrap().refuse_resource = vec![(503, "E-BUSY"), (503, "E-STORE")];
+    let mut told = Vec::new();
+    let mut tell = |error: &ClientError, _| told.push(error.code());
+    let secret = keeper.patiently(patience, &mut tell, |keeper| keeper.resource("example/key/secret")).unwrap();
+    secret.expose(|bytes| assert_eq!(bytes, SECRET));
+    let error = keeper.patiently(patience, &mut tell, |keeper| keeper.resource("example/key/denied")).unwrap_err();
+    assert_eq!(error.code(), Code::Denied);
+    assert_eq!(told, [Code::Store, Code::Busy]);
 }

@@ -267,6 +267,8 @@ fn a_token_must_not_outlive_the_check() {
 fn hosts_resources_and_paths_are_checked() {
     let address = WorkloadError::Address { line: 5, name: "a".into(), value: "10.0.0".into() };
     assert_eq!(refusal("host_entries:\n  a: 10.0.0"), address);
+    let name = refusal("host_entries:\n  a..b: 10.0.0.1");
+    assert!(matches!(&name, WorkloadError::Value { line: 5, wanted, .. } if wanted == "a host name"), "{name}");
     for path in ["a/b", "a/b/c/d", "a//c", "../b/c", "a/b/c d"] {
         let wanted = WorkloadError::Resource { line: 4, value: path.into() };
         assert_eq!(refusal(&format!("resources: [\"{path}\"]")), wanted);
@@ -287,7 +289,9 @@ fn hosts_resources_and_paths_are_checked() {
             "{error}"
         );
     }
-    for url in ["http://a:1", "https://a:1/path", "https://u@a:1", "https://:1", "https://a:0"] {
+    for url in
+        ["http://a:1", "https://a:1/path", "https://u@a:1", "https://:1", "https://a:0", "https://a", "https://[::1]:1"]
+    {
         let text = format!("broker:\n  url: {url}\n  identity: {}", "ab".repeat(32));
         assert!(matches!(refusal(&text), WorkloadError::Value { line: 5, .. }), "{url}");
     }

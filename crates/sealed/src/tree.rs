@@ -226,6 +226,16 @@ impl Tree {
         Ok(id)
     }
 
+    /// Gives a node other attributes, as a second entry for it does: those that `meta` does not name stay, and the mode of a
+    /// symbolic link.
+    pub fn update(&mut self, id: NodeId, meta: Meta) {
+        let node = self.node_mut(id);
+        let mut xattrs = std::mem::take(&mut node.meta.xattrs);
+        xattrs.extend(meta.xattrs);
+        let mode = if matches!(node.kind, Kind::Link(_)) { node.meta.mode } else { meta.mode };
+        node.meta = Meta { mode, xattrs, ..meta };
+    }
+
     /// Removes the node at `path` and everything below it; says whether there was one. The root stays.
     pub fn remove(&mut self, path: &[u8]) -> bool {
         let Ok(components) = components(path) else { return false };

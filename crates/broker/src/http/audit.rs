@@ -78,11 +78,17 @@ async fn head(app: Arc<App>, _: Admin, call: Call) -> Answer {
     )
 }
 
-async fn verify(app: Arc<App>, _: Admin, _: Call) -> Answer {
-    let log = Arc::clone(&app.store.audit);
+async fn verify(app: Arc<App>, _: Admin, call: Call) -> Answer {
+    // It reads everything, however long the log is: one at a time, and none for a caller who has gone away.
+    let Ok(_only) = app.walks.try_acquire() else {
+        return Err(Refusal::of(Code::Busy, "the log is being verified for somebody else: try again later"));
+    };
+    call.unhurried.claim();
+    let waits = Arc::new(());
+    let (log, caller) = (Arc::clone(&app.store.audit), Arc::downgrade(&waits));
     let walk = move |connection: &Connection| {
         let state = connection.unchecked_transaction()?;
-        log.reader().verify(&state, &Kept::default())
+        log.reader().verify(&state, &Kept::default(), &|| caller.strong_count() > 0)
     };
     json(StatusCode::OK, &app.store.read(walk).await?)
 }

@@ -36,6 +36,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +70,27 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) peer: SocketAddr,
+    pub(crate) unhurried: Unhurried,
 }
 
 /// The peer's address, put into each request by the listener.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Whether a request may take longer than `request_seconds`; put into each by the listener, claimed by handlers that have
+/// admitted their caller and walk over everything.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unhurried(Arc<AtomicBool>);
+
+impl Unhurried {
+    pub(crate) fn claim(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 pub(crate) type Answer = Result<Response, Refusal>;
 
@@ -214,6 +231,7 @@ async fn read(app: &App, path: &'static str, request: Request) -> Result<Call, R
     let fixed = path.split('{').next().unwrap_or(path);
     let rest = parts.uri.path().strip_prefix(fixed).unwrap_or("").to_owned();
     let peer = parts.extensions.get::<Peer>().map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |peer| peer.0);
+    let unhurried = parts.extensions.get::<Unhurried>().cloned().unwrap_or_default();
     let too_large = || Refusal::of(Code::TooLarge, "the body is over the limit");
     let limit = app.settings.limits.body_bytes;
     let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -227,7 +245,7 @@ async fn read(app: &App, path: &'static str, request: Request) -> Result<Call, R
     };
     app.metrics.request_sizes.add(u64::try_from(body.len()).unwrap_or(u64::MAX));
     let query = parts.uri.query().unwrap_or("").to_owned();
-    Ok(Call { rest, query, headers: parts.headers, body, peer })
+    Ok(Call { rest, query, headers: parts.headers, body, peer, unhurried })
 }
 
 #[cfg(test)]

@@ -132,6 +132,30 @@ async fn the_openapi_document_has_every_route_and_says_who_may_call_it() {
 }
 
 #[tokio::test]
+async fn a_walk_over_the_log_may_take_its_time_for_one_auditor() {
+    let started = started().await;
+    let (router, _) = routes(Arc::clone(&started.app));
+    let auditor = admin_token(&started.admin_key, "auditor", started.app.clock.now(), 600).unwrap();
+    let ask = async |token: &str| {
+        let unhurried = Unhurried::default();
+        let request = HttpRequest::builder().uri("/confide/v0/audit/verify").extension(unhurried.clone());
+        let request = request.header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap();
+        (router.clone().oneshot(request).await.unwrap().status().as_u16(), unhurried.is_claimed())
+    };
+    assert_eq!(ask(&auditor).await, (200, true));
+    assert_eq!(ask("x.y.z").await, (401, false));
+    let elsewhere = started.app.walks.acquire().await.unwrap();
+    assert_eq!(ask(&auditor).await, (503, false));
+    drop(elsewhere);
+    assert_eq!(ask(&auditor).await, (200, true));
+    // For a caller who has gone away it ends at once.
+    let log = Arc::clone(&started.app.store.audit);
+    let walk = move |connection: &_| log.reader().verify(connection, &crate::ledger::Kept::default(), &|| false);
+    let ended = started.app.store.read(walk).await;
+    assert!(matches!(ended, Err(crate::store::StoreError::Closed)), "{ended:?}");
+}
+
+#[tokio::test]
 async fn an_admin_token_that_lives_too_long_is_refused() {
     use base64::Engine;
     use jsonwebtoken::{Algorithm, EncodingKey, Header};

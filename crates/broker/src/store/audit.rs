@@ -179,8 +179,13 @@ impl Reader {
         Ok(Receipt::new(&entry.decision, index, leaf, proof, self.authority.text(&head, &signature)))
     }
 
-    /// Walks the whole log, in pages: the caller sees to it that they are of one state.
-    pub(crate) fn verify(&self, connection: &Connection, kept: &Kept) -> Result<Verdict, StoreError> {
+    /// Walks the whole log, in pages: the caller sees to it that they are of one state. Gives up once nobody `waits`.
+    pub(crate) fn verify(
+        &self,
+        connection: &Connection,
+        kept: &Kept,
+        waits: &dyn Fn() -> bool,
+    ) -> Result<Verdict, StoreError> {
         let mut heads = Pages::new(connection, HEADS, read_head);
         let mut entries = Pages::new(connection, ENTRIES, read);
         let mut next_head = heads.next(|(head, _)| head.size)?;
@@ -188,6 +193,9 @@ impl Reader {
         let mut auditor = Auditor::new(kept);
         let mut so_far = Ok(());
         while so_far.is_ok() {
+            if !waits() {
+                return Err(StoreError::Closed);
+            }
             while let Some((head, signature)) = next_head.take_if(|(head, _)| head.size <= auditor.entries()) {
                 so_far = so_far.and_then(|()| self.check(&mut auditor, &head, &signature));
                 newest = Some(head);

@@ -6,7 +6,7 @@ use crate::guest_parts::{self, Parts};
 use crate::outcome::{self, Failure, Outcome, Result};
 use crate::workspace;
 use claims::Code;
-use claims::site::Broker;
+use claims::site::{Broker, host_and_port};
 use claims::volume::VolumeKey;
 use image::build::{Built, Progress, Request};
 use image::workload::{Place, Workload};
@@ -17,10 +17,10 @@ use std::time::Instant;
 /// Runs the command.
 pub(super) fn run(args: &BuildArgs, context: &Context) -> Result {
     let started = Instant::now();
+    let broker = broker(args)?;
     let workload = read_workload(&args.workload)?;
     let parts = guest_parts::resolve(&args.parts, &named_parts(&workload))?;
     let key_path = args.volume_key_file.clone().unwrap_or_else(|| beside(&args.output, "key"));
-    let broker = broker(args)?;
     if broker.is_none() && workload.broker.is_none() {
         context.printer.warn("no broker is named, so this bundle can be measured and inspected but not started");
         context.printer.say(
@@ -241,6 +241,11 @@ pub(super) fn describe(built: &Built, started: Instant, key: &Path) -> serde_jso
 
 fn broker(args: &BuildArgs) -> Result<Option<Broker>> {
     let (Some(url), Some(identity)) = (&args.broker_url, &args.broker_identity) else { return Ok(None) };
+    if host_and_port(url).is_none() {
+        return Err(Failure::usage(format!("--broker-url `{url}` is not `https://HOST:PORT`"))
+            .code(Code::Format)
+            .hint("HOST is a name or an IPv4 address, and nothing follows the port"));
+    }
     let identity = identity.parse().map_err(|error| {
         Failure::usage("--broker-identity is not a SHA-256")
             .because(error)

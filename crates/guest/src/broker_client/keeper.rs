@@ -45,17 +45,18 @@ impl Keeper {
         Ok(session)
     }
 
-    /// Attests; tries again while the broker cannot be reached. `progress` is told before each wait
+    /// Asks the broker; tries again while it cannot be reached or cannot answer. `progress` is told before each wait
     /// what went wrong, and how long the wait is.
-    pub fn attest_patiently(
+    pub fn patiently<T>(
         &self,
         patience: Patience,
         progress: &mut dyn FnMut(&ClientError, Duration),
-    ) -> Result<Session, ClientError> {
+        ask: impl Fn(&Self) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         let start = Instant::now();
         let mut wait = patience.first;
         loop {
-            let error = match self.attest() {
+            let error = match ask(self) {
                 Err(error) if error.may_pass() => error,
                 outcome => return outcome,
             };

@@ -39,6 +39,8 @@ pub(crate) struct Book {
     pub(crate) refuse_attest: Option<(u16, &'static str)>,
     /// How many resources are answered with 401 before one is given.
     pub(crate) forget: usize,
+    /// Status and text for the next resources, the last one first.
+    pub(crate) refuse_resource: Vec<(u16, &'static str)>,
     /// An answer to `/auth` in place of the right one.
     pub(crate) auth: Option<Vec<u8>>,
     /// Whether the session cookie is left out.
@@ -174,6 +176,9 @@ async fn resource(State(book): Shared, Path(path): Path<(String, String, String)
     if book.forget > 0 {
         book.forget -= 1;
         return error(401, "E-NONCE");
+    }
+    if let Some((status, detail)) = book.refuse_resource.pop() {
+        return error(status, detail);
     }
     let Some(key) = book.other_key.clone().or(book.key.clone()) else { return error(401, "E-NONCE") };
     match path.2.as_str() {

@@ -6,10 +6,11 @@
 //! *Does not check* digests: `archive` does.
 //!
 //! The rules, where readers differ: a leading `/` or `./` is dropped, `..` is refused. A parent that is a symbolic
-//! link is followed inside of the root, as for a process that is confined to it, and must end at a folder; the last
-//! component is never followed. A folder replaces a link or file and the other way round; the last of two entries
-//! wins. Whiteouts hide lower layers only, wherever they stand in their layer (OCI image specification), and
-//! never reach through a link. Hard links may name files of lower layers. Extended attributes that ext4 cannot hold
+//! link is followed inside of the root, as for a process that is confined to it; what it leads to is a folder or is made
+//! one, and the last component is never followed. A folder replaces a link or file and the other way round; the last of
+//! two entries wins. Whiteouts hide lower layers only, wherever they stand in their layer (OCI image specification), and
+//! never reach through a link; the folder that one stands in is made if it is missing. Hard links may name files of lower
+//! layers, and owner, mode, time and attributes in their entry become those of the file. Extended attributes that ext4 cannot hold
 //! are dropped, as container engines do, and so are those by which the kernel's overlay marks its own folders. A
 //! character device 0:0, which is a whiteout to that overlay, is refused.
 
@@ -82,9 +83,6 @@ pub enum Reason {
     /// A parent is a file, device or pipe.
     #[error("a parent of it is not a folder")]
     ParentNotFolder,
-    /// A parent is a link that leads to nothing.
-    #[error("a parent of it is a link that leads to no folder")]
-    Dangling,
     /// Links that lead in a circle.
     #[error("its parents hold more than 40 links, or links in a circle")]
     LinkLoop,
@@ -208,7 +206,12 @@ impl Merger {
     }
 
     fn entry(&mut self, entry: &Entry, source: u32, base: u64) -> Result<(), Reason> {
-        let Normalised::Plain(path) = normalise(&entry.path)? else { return Ok(()) };
+        let path = match normalise(&entry.path)? {
+            Normalised::Plain(path) => path,
+            Normalised::Whiteout(path) => return self.folder(path::split(&path).0),
+            Normalised::Opaque(folder) => return self.folder(&folder),
+            Normalised::Ignored => return Ok(()),
+        };
         let meta = meta_of(entry);
         if path.is_empty() {
             return match entry.kind {
@@ -224,7 +227,7 @@ impl Merger {
                 let offset = base.checked_add(entry.offset).ok_or(Reason::Bytes { limit: self.limits.bytes })?;
                 Kind::File(Content::Source { source, offset, length: entry.size })
             }
-            EntryKind::HardLink => return self.hard_link(&path, &entry.link),
+            EntryKind::HardLink => return self.hard_link(&path, &entry.link, meta),
             EntryKind::Symlink if entry.link.is_empty() => return Err(Reason::EmptyLink),
             EntryKind::Symlink if entry.link.len() > path::MAX_PATH => return Err(Reason::TooLong),
             EntryKind::Symlink => Kind::Link(entry.link.clone()),
@@ -239,17 +242,31 @@ impl Merger {
         self.put(&path, meta, kind)
     }
 
-    fn hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), Reason> {
+    /// Makes a folder that a marker stands in, where there is none. What else is in its way stays: nothing is hidden there.
+    fn folder(&mut self, path: &[u8]) -> Result<(), Reason> {
+        match path::resolve_parents(&self.tree, path) {
+            Ok(path) if path.split(|byte| *byte == b'/').next() == Some(RESERVED_FOLDER.as_bytes()) => {
+                Err(Reason::Reserved)
+            }
+            Ok(path) if self.tree.get(&path).is_none() => self.put(&path, Meta::plain(0o755), Kind::Folder),
+            Ok(_) | Err(Reason::ParentNotFolder) => Ok(()),
+            Err(reason) => Err(reason),
+        }
+    }
+
+    fn hard_link(&mut self, path: &[u8], target: &[u8], meta: Meta) -> Result<(), Reason> {
         let wrong = || Reason::HardLink { target: show(target) };
         let Normalised::Plain(target) = normalise(target)? else { return Err(wrong()) };
         let target = self.place(&target)?;
         if target == path {
             return Err(wrong());
         }
-        self.tree.hard_link(path, &target).map(|_| ()).map_err(|error| match error {
+        let id = self.tree.hard_link(path, &target).map_err(|error| match error {
             TreeError::Target { .. } => wrong(),
             other => reason_of(&other),
-        })
+        })?;
+        self.tree.update(id, meta);
+        Ok(())
     }
 
     /// Where a path really is: parents that are links are followed inside of the root.

@@ -82,13 +82,10 @@ pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
 /// Where the folder `path` is or would be made, links followed inside of the root.
 pub(super) fn resolve_parents(tree: &Tree, path: &[u8]) -> Result<Vec<u8>, Reason> {
     let mut walk = Walk { tree, at: Vec::new(), links: 0 };
-    let mut waiting: VecDeque<(Vec<u8>, bool)> = parts(path, false).collect();
-    while let Some((name, from_link)) = waiting.pop_front() {
+    let mut waiting: VecDeque<Vec<u8>> = parts(path).collect();
+    while let Some(name) = waiting.pop_front() {
         match walk.step(&name, &mut waiting)? {
             Step::Folder => {}
-            Step::Missing if from_link || waiting.iter().any(|(_, from_link)| *from_link) => {
-                return Err(Reason::Dangling);
-            }
             Step::Missing => walk.at = join(&walk.at, &name),
             Step::Other => return Err(Reason::ParentNotFolder),
         }
@@ -99,8 +96,8 @@ pub(super) fn resolve_parents(tree: &Tree, path: &[u8]) -> Result<Vec<u8>, Reaso
 /// Follows `path` to a node that is there, the last component included, as a process confined to the root would.
 pub fn resolve(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
     let mut walk = Walk { tree, at: Vec::new(), links: 0 };
-    let mut waiting: VecDeque<(Vec<u8>, bool)> = parts(path, false).collect();
-    while let Some((name, _)) = waiting.pop_front() {
+    let mut waiting: VecDeque<Vec<u8>> = parts(path).collect();
+    while let Some(name) = waiting.pop_front() {
         match walk.step(&name, &mut waiting).ok()? {
             Step::Folder => {}
             Step::Other if waiting.is_empty() => walk.at = join(&walk.at, &name),
@@ -126,7 +123,7 @@ enum Step {
 }
 
 impl Walk<'_> {
-    fn step(&mut self, name: &[u8], waiting: &mut VecDeque<(Vec<u8>, bool)>) -> Result<Step, Reason> {
+    fn step(&mut self, name: &[u8], waiting: &mut VecDeque<Vec<u8>>) -> Result<Step, Reason> {
         if name == b".." {
             self.at = split(&self.at).0.to_vec();
             return Ok(Step::Folder);
@@ -149,7 +146,7 @@ impl Walk<'_> {
                 if target.first() == Some(&b'/') {
                     self.at.clear();
                 }
-                for part in parts(target, true).rev() {
+                for part in parts(target).rev() {
                     waiting.push_front(part);
                 }
                 Ok(Step::Folder)
@@ -159,10 +156,8 @@ impl Walk<'_> {
     }
 }
 
-fn parts(path: &[u8], from_link: bool) -> impl DoubleEndedIterator<Item = (Vec<u8>, bool)> {
-    path.split(|byte| *byte == b'/')
-        .filter(|part| !matches!(*part, b"" | b"."))
-        .map(move |part| (part.to_vec(), from_link))
+fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = Vec<u8>> {
+    path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).map(<[u8]>::to_vec)
 }
 
 #[cfg(test)]

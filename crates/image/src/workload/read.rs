@@ -5,7 +5,7 @@ use super::values::value_error;
 use super::yaml::{Entry, Found, Node, Value};
 use super::{DriveSizes, GIGABYTE, IssuerEntry, Place, Proof, Workload, WorkloadError, is_name};
 use claims::reference::{Chips, Lease};
-use claims::site::{Broker, Network, Ports};
+use claims::site::{Broker, Network, Ports, host_and_port, is_host_name};
 use claims::snp::TcbVersion;
 use claims::workload::{Limits, UserData, WorkloadLog};
 use measure::snp::VcpuType;
@@ -182,11 +182,10 @@ fn hosts(top: &mut Fields) -> Result<BTreeMap<String, IpAddr>, WorkloadError> {
         (Some(node), None) | (None, Some(node)) => node,
         (None, None) => return Ok(BTreeMap::new()),
     };
-    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     node.map("hosts_entries", "a map of host name to IP address")?
         .into_iter()
         .map(|Entry { line, key, value }| {
-            if key.is_empty() || key.len() > 253 || !key.bytes().all(sound) {
+            if !is_host_name(&key) {
                 return Err(value_error(line, "hosts_entries", key, "a host name"));
             }
             value.address(&key).map(|address| (key, address))
@@ -282,19 +281,10 @@ fn memory(node: Node) -> Result<u64, WorkloadError> {
 
 fn broker(node: Node) -> Result<Broker, WorkloadError> {
     let mut fields = Fields::open(node, "broker", "broker")?;
-    let url =
-        fields.require("url")?.checked("broker.url", is_broker_url, "`https://HOST:PORT` and nothing behind it")?;
+    let wanted = "`https://HOST:PORT` and nothing behind it; HOST is a name or an IPv4 address";
+    let url = fields.require("url")?.checked("broker.url", |url| host_and_port(url).is_some(), wanted)?;
     let identity = fields.require("identity")?.parsed("broker.identity", "64 hex digits")?;
     Ok(Broker { url, identity })
-}
-
-fn is_broker_url(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("https://") else { return false };
-    let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "443"));
-    let bracketed = host.starts_with('[') && host.ends_with(']');
-    let sound =
-        |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte) || bracketed && b":[]".contains(&byte);
-    !host.is_empty() && host.bytes().all(sound) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn network(node: Node) -> Result<Network, WorkloadError> {
