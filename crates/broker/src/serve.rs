@@ -97,6 +97,9 @@ pub enum ServeError {
     },
 }
 
+/// How long files may take to be closed.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// Serves until `shutdown` is done, then lets requests in flight finish (up to the request limit). Calls `ready` once
 /// it listens. Needs a Tokio runtime with I/O and time.
 pub async fn serve<S>(
@@ -198,7 +201,7 @@ where
     // The folder is given up only once nothing uses its files: a command may take it at that moment.
     let closed = app.store.closed();
     drop((server, app));
-    let _ = tokio::time::timeout(patience, closed).await;
+    let _ = tokio::time::timeout(CLOSING, closed).await;
     Ok(())
 }
 
