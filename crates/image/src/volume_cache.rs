@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Changes when another version would give other trees or entries for the same files.
-const VERSION: &str = concat!("confide cache 1, ", env!("CARGO_PKG_VERSION"));
+const VERSION: &str = concat!("confide cache 2, ", env!("CARGO_PKG_VERSION"));
 /// Entries that are kept; the oldest go first.
 const MAX_ENTRIES: usize = 8;
 /// Blocks compared with a kept tree: so many from the start, where the metadata are, and so many spread over the rest.

@@ -10,9 +10,9 @@
 //! one, and the last component is never followed. A folder replaces a link or file and the other way round; the last of
 //! two entries wins. Whiteouts hide lower layers only, wherever they stand in their layer (OCI image specification), and
 //! never reach through a link; the folder that one stands in is made if it is missing. Hard links may name files of lower
-//! layers, and owner, mode, time and attributes in their entry become those of the file. Extended attributes that ext4 cannot hold
-//! are dropped, as container engines do, and so are those by which the kernel's overlay marks its own folders. A
-//! character device 0:0, which is a whiteout to that overlay, is refused.
+//! layers, and owner, mode, time and attributes in their entry become those of the file. Extended attributes that ext4
+//! cannot hold are dropped, as container engines do, and so are those by which the kernel's overlay marks its own folders.
+//! A character device 0:0, which is a whiteout to that overlay, is refused.
 
 mod path;
 
